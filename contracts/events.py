@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 Text = Annotated[str, Meta(max_length=2048)]
-Sequence = Annotated[int, Meta(ge=1, lt=2**63)]
+Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 Outcome = Literal["completed", "client_closed", "upstream_error", "upstream_timeout", "proxy_lost"]
