@@ -1,0 +1,51 @@
+"""Settings: flags before environment before file; a wrong one is named, a secret never printed."""
+
+import pytest
+
+from contracts.settings import PepperSettings, RedisSettings, SettingsError, load
+
+
+class Both(RedisSettings, PepperSettings):
+    """What a service might need."""
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEIGHBRIDGE_KEY_PEPPER", "pepper-of-the-test")
+
+
+def test_flags_win_then_environment_then_file(monkeypatch, tmp_path):
+    (tmp_path / "weighbridge.toml").write_text('redis_url = "redis://file:1/0"\nlog_level = "debug"\n')
+    assert load(Both).redis_url == "redis://file:1/0"
+    monkeypatch.setenv("WEIGHBRIDGE_REDIS_URL", "redis://environment:1/0")
+    assert load(Both).redis_url == "redis://environment:1/0"
+    assert load(Both, redis_url="redis://flag:1/0", log_level=None).redis_url == "redis://flag:1/0"
+    assert load(Both).log_level == "debug"
+
+
+def test_the_file_can_be_elsewhere(monkeypatch, tmp_path):
+    (tmp_path / "other.toml").write_text('log_level = "error"\n')
+    monkeypatch.setenv("WEIGHBRIDGE_CONFIG", str(tmp_path / "other.toml"))
+    assert load(Both).log_level == "error"
+
+
+def test_a_missing_setting_is_named(monkeypatch):
+    monkeypatch.delenv("WEIGHBRIDGE_KEY_PEPPER")
+    with pytest.raises(SettingsError, match=r"WEIGHBRIDGE_KEY_PEPPER is not set .*in weighbridge.toml"):
+        load(Both)
+
+
+def test_wrong_settings_are_all_named_and_secrets_are_not_shown(monkeypatch):
+    monkeypatch.setenv("WEIGHBRIDGE_KEY_PEPPER", "short-secret")
+    monkeypatch.setenv("WEIGHBRIDGE_REDIS_URL", "http://wrong")
+    with pytest.raises(SettingsError) as caught:
+        load(Both)
+    message = str(caught.value)
+    assert "WEIGHBRIDGE_KEY_PEPPER" in message
+    assert "WEIGHBRIDGE_REDIS_URL" in message
+    assert "short-secret" not in message
+
+
+def test_secrets_print_as_stars():
+    assert "pepper-of-the-test" not in repr(load(Both))
