@@ -1,0 +1,55 @@
+"""What the traffic side of a proxy process is told when it starts. Plain values: `proxy.settings` reads them."""
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a request may take, in seconds."""
+
+    connect: float = 5.0
+    first_byte: float = 600.0
+    """From the request sent to the first byte of the answer. A long prompt takes vLLM minutes; unary answers come whole."""
+    idle: float = 300.0
+    """Between two pieces of an answer while the client reads."""
+    total: float = 3600.0
+    """From the request sent to the last byte of the answer."""
+    client_idle: float = 75.0
+    """A client connection without a request, or with an unfinished one that does not grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficConfig:
+    """One upstream and the address it is served at. Sizes are bytes.
+
+    `upstream` is `http://host:port` or `https://host:port`. `cache_salt_key` is the secret under which a tenant's prefix
+    cache salt is derived: the same for all proxies of an installation.
+    """
+
+    upstream: str
+    listen_host: str
+    listen_port: int
+    instance: str
+    cache_salt_key: bytes = field(repr=False)
+    upstream_api_key: str | None = field(default=None, repr=False)
+    max_body: int = 32 << 20
+    max_head: int = 64 << 10
+    timeouts: Timeouts = Timeouts()
+    models_interval: float = 30.0
+    """Seconds between two looks at the upstream's list of models."""
+    progress_interval: float = 5.0
+    """Seconds between two records of a stream's counts."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return the upstream's host and port; raises ValueError when `upstream` is no such URL."""
+        url = urlsplit(self.upstream)
+        if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/") or url.query:
+            raise ValueError(f"upstream must be http://host:port or https://host:port, got {self.upstream!r}")
+        return url.hostname, url.port or (443 if self.tls else 80)
+
+    @property
+    def tls(self) -> bool:
+        """Return whether the upstream speaks TLS."""
+        return self.upstream.startswith("https:")
