@@ -1,0 +1,1 @@
+"""What stands in for servers on one machine, each behind the real wire protocol, and the supervisor of `up`."""
