@@ -160,8 +160,17 @@ class Traffic:
 
     answered: set[str] = field(default_factory=set)
     cut: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     statuses: Counter[int] = field(default_factory=Counter)
     failed: int = 0
+
+    def add(self, other: "Traffic") -> None:
+        """Add what another round saw."""
+        self.answered |= other.answered
+        self.cut |= other.cut
+        self.refused |= other.refused
+        self.statuses += other.statuses
+        self.failed += other.failed
 
 
 async def send(
@@ -208,7 +217,9 @@ async def _one(
     async with session.post(f"{proxy}/v1/chat/completions", json=body, headers=headers) as answer:
         request_id = answer.headers["x-request-id"]
         seen.statuses[answer.status] += 1
-        if cut:
+        if answer.status != 200:
+            seen.refused.add(request_id)
+        elif cut:
             await answer.content.read(rng.randint(1, 3000))
             seen.cut.add(request_id)
             answer.close()
