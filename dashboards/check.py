@@ -9,8 +9,7 @@ import msgspec
 from contracts import events, metrics, tables
 from dashboards import datasources, render
 
-_STORED: Final = frozenset({"event_time", "ingested_at", "stored_at"})
-_ROLLED_UP: Final = frozenset({"bucket", *tables.GROUPS, *tables.SUMS})
+_ROLLED_UP: Final = frozenset({tables.BUCKET, *tables.GROUPS, *tables.SUMS})
 
 
 def _fields(struct: type[msgspec.Struct]) -> frozenset[str]:
@@ -18,8 +17,8 @@ def _fields(struct: type[msgspec.Struct]) -> frozenset[str]:
 
 
 COLUMNS: Final[Mapping[str, frozenset[str]]] = {
-    tables.USAGE: _fields(events.UsageData) | _STORED,
-    tables.REQUESTS: _fields(events.RequestData) | _STORED,
+    tables.USAGE: _fields(events.UsageData) | set(tables.ENVELOPE),
+    tables.REQUESTS: _fields(events.RequestData) | set(tables.ENVELOPE),
     tables.USAGE_MINUTE: _ROLLED_UP,
     tables.USAGE_HOUR: _ROLLED_UP,
     tables.USAGE_DAY: _ROLLED_UP,

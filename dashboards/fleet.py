@@ -110,7 +110,7 @@ def _load() -> Panels:
         "In flight by tenant",
         [queries.CONCURRENCY_BY_TENANT],
         unit="short",
-        about="On average: seconds of requests that ended in an interval, divided by its length.",
+        about="On average: seconds that the requests admitted in an interval took, divided by its length.",
         label="tenant",
         width=6,
         stack=True,
@@ -120,7 +120,13 @@ def _load() -> Panels:
 def _recording() -> Panels:
     yield graph("Ledger lag", [live.LEDGER_LAG_BY_PROXY], unit="s", about="Oldest event not acknowledged.", width=6)
     yield graph("Spool", [live.SPOOL], unit="bytes", about="Not acknowledged by the ledger yet.", width=6, stack=True)
-    yield graph("From event to ledger", [queries.LEDGER_DELAY], unit="s", about="Of the events stored.", width=6)
+    yield graph(
+        "From event to ledger",
+        [queries.LEDGER_DELAY],
+        unit="s",
+        about="From a request's last byte to its row.",
+        width=6,
+    )
     yield graph("Events", [live.PUBLISHED, live.CONSUMED], unit="short", about="A second, repeats included.", width=6)
     yield graph("Batches of the stream", live.BATCH, unit="s", about="From taken to ready to commit.", width=6)
     yield graph("Records that could not be read", [live.DEADLETTERS], unit="short", about="A second.", width=6)

@@ -22,6 +22,7 @@ _BUCKET: Final = "$__timeInterval(event_time) AS time"
 _LABELS: Final = {"tenant": "tenant", "model_name": "coalesce(model, '(none)') AS model_name"}
 _TOKENS: Final = "coalesce(input_tokens + output_tokens, input_tokens, output_tokens)"
 _WHOLE: Final = "dateDiff('microsecond', received_at, last_byte_at) / 1000000"
+_TO_LEDGER: Final = "dateDiff('millisecond', coalesce(last_byte_at, event_time), stored_at) / 1000"
 _TO_FIRST: Final = "dateDiff('microsecond', received_at, first_token_at) / 1000000"
 
 
@@ -58,7 +59,7 @@ REQUESTS_BY_TENANT: Final = _per_second("requests_by_tenant", "tenant", "count()
 TOKENS_BY_MODEL: Final = _per_second("tokens_by_model", "model_name", f"sum({_TOKENS})")
 TOKENS_BY_TENANT: Final = _per_second("tokens_by_tenant", "tenant", f"sum({_TOKENS})")
 CONCURRENCY_BY_TENANT: Final = _per_second("concurrency_by_tenant", "tenant", f"sum({_WHOLE})")
-"""Seconds of requests that ended, a second: by Little's law how many were in flight on average."""
+"""Seconds that the requests admitted in an interval took, a second: by Little's law how many were in flight on average."""
 
 
 def _quantiles(name: str, seconds: str) -> Sql:
@@ -107,8 +108,8 @@ LOAD_BY_MODEL: Final = Sql(
 )
 LEDGER_DELAY: Final = Sql(
     "ledger_delay",
-    f"SELECT {_BUCKET}, quantile(0.95)(dateDiff('millisecond', event_time, stored_at) / 1000) AS p95,"
-    f" max(dateDiff('millisecond', event_time, stored_at) / 1000) AS longest"
+    f"SELECT {_BUCKET}, quantile(0.95)({_TO_LEDGER}) AS p95,"
+    f" max({_TO_LEDGER}) AS longest"
     f" FROM {_USAGE} WHERE {_CHOSEN} GROUP BY time ORDER BY time",
 )
 TOP_TENANTS: Final = Sql(
@@ -116,7 +117,7 @@ TOP_TENANTS: Final = Sql(
     "SELECT tenant, model, sum(requests) AS requests, sum(input_tokens) AS input_tokens,"
     " sum(output_tokens) AS output_tokens, sum(estimated_requests) AS estimated_requests"
     f" FROM (SELECT tenant, coalesce(model, '(none)') AS model, requests, input_tokens, output_tokens, estimated_requests"
-    f" FROM {_MINUTES} WHERE $__timeFilter(bucket) AND {_TENANT} AND {_MODEL})"
+    f" FROM {_MINUTES} WHERE $__timeFilter({tables.BUCKET}) AND {_TENANT} AND {_MODEL})"
     " GROUP BY tenant, model ORDER BY requests DESC, tenant, model LIMIT 50",
     series=False,
 )
