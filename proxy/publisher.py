@@ -1,0 +1,180 @@
+"""Brings what is on disk to Kafka, and sends again what the ledger does not acknowledge.
+
+Kafka may be away at the start or at any time: then nothing is lost and nothing piles up in memory, for events are read back
+from the spool when they are sent. The broker having an event is not enough: it stays in the backlog until the ledger has it.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+from prometheus_client import Counter
+
+from contracts import events
+from proxy.envelope import TOPIC
+from proxy.journal import Journal, Source
+from proxy.spool import record
+from proxy.spool.backlog import PIECE, Piece
+from proxy.spool.record import FINAL, Record
+
+ROUND_BYTES: Final = 256 << 10
+"""Bytes of events read and sent at once: bounds memory, and how long the event loop is kept busy."""
+RECORD_BYTES: Final = 256 << 10
+REQUEST_TIMEOUT_MS: Final = 10_000
+_ROUND_TIMEOUT: Final = 30.0
+_PAUSE_MOST: Final = 10.0
+_SINGLE: Final = [("content-type", events.CONTENT_TYPE.encode())]
+_BATCH: Final = [("content-type", events.BATCH_CONTENT_TYPE.encode())]
+_log = structlog.get_logger(__name__)
+
+
+class SpoolDamagedError(OSError):
+    """What was synced cannot be read back."""
+
+
+@lru_cache(4096)
+def partition_of(tenant: bytes, partitions: int) -> int:
+    """Return the partition (of 0 to `partitions` - 1) that Kafka's default partitioner gives a record keyed by the tenant."""
+    return int(murmur2(tenant) & 0x7FFFFFFF) % partitions
+
+
+class Publisher:
+    """Publishes the journal's spools. `window` bounds the bytes of events that were sent and not acknowledged."""
+
+    def __init__(self, connection: dict[str, Any], journal: Journal, window: int | None, published: Counter) -> None:
+        self.connected = False
+        self._connection = connection
+        self._journal = journal
+        self._window = window
+        self._published = published
+        self._changed = asyncio.Event()
+        journal.on_change = self._changed.set
+
+    async def run(self) -> None:
+        """Publish until cancelled; reconnects for ever."""
+        pause = 0.25
+        while True:
+            try:
+                await self._session()
+            except (KafkaError, TimeoutError, ConnectionError) as error:
+                pause = 0.25 if self.connected else min(2 * pause, _PAUSE_MOST)
+                _log.warning("kafka away", error=repr(error), retry_in=pause)
+            self.connected = False
+            await asyncio.sleep(pause)
+
+    async def _session(self) -> None:
+        producer = AIOKafkaProducer(
+            **self._connection,
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=2 * RECORD_BYTES,
+            max_request_size=4 * RECORD_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await producer.start()
+            self.connected = True
+            while True:
+                await self._round(producer)
+        finally:
+            await _stop(producer)
+
+    async def _round(self, producer: AIOKafkaProducer) -> None:
+        """Send what is due, or wait until something is."""
+        self._changed.clear()
+        now = time.monotonic()
+        idle = True
+        for source in self._journal.sources:
+            again = source.backlog.overdue(now)
+            if again:
+                _log.info("sending again", epoch=source.epoch, first=again[0].first, last=again[-1].last)
+                for piece in again:
+                    await self._send(producer, [piece])
+            fresh = self._take(source, now)
+            if fresh:
+                await self._send(producer, fresh)
+                source.backlog.sent(fresh, time.monotonic())
+            idle = idle and not again and not fresh
+        if idle:
+            await self._wait(now)
+
+    def _take(self, source: Source, now: float) -> list[Piece]:
+        if self._window is None:
+            return source.backlog.take(ROUND_BYTES, now)
+        in_flight = sum(each.backlog.in_flight for each in self._journal.sources)
+        room = self._window - in_flight - PIECE  # what is taken may be one piece over what is asked for
+        if room <= 0 and in_flight:
+            return []
+        return source.backlog.take(min(ROUND_BYTES, max(room, 1)), now)
+
+    async def _wait(self, now: float) -> None:
+        due = [at for source in self._journal.sources if (at := source.backlog.resend_at()) is not None]
+        try:
+            async with asyncio.timeout(max(min(due) - now, 0.0) if due else None):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _send(self, producer: AIOKafkaProducer, pieces: list[Piece]) -> None:
+        """Send pieces and wait until the broker has them. Raises KafkaError or TimeoutError; some may then have arrived."""
+        async with asyncio.timeout(_ROUND_TIMEOUT):
+            partitions = {topic: len(await producer.partitions_for(topic)) for topic in TOPIC.values()}
+            delivered = []
+            for (topic, partition), entries in group(pieces, partitions).items():
+                for key, value, headers in pack(entries):
+                    sending = producer.send(topic, value, key=key, partition=partition, headers=headers)
+                    delivered.append(await sending)
+                self._published.labels(topic).inc(len(entries))
+            await asyncio.gather(*delivered)
+
+
+def group(pieces: Iterable[Piece], partitions: dict[str, int]) -> dict[tuple[str, int], list[Record]]:
+    """Read the events of pieces back, in order, by topic and partition. Raises SpoolDamagedError."""
+    grouped: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
+    for piece in pieces:
+        found = 0
+        for entry in record.scan(piece.segment.read(piece.start, piece.end)):
+            if entry.kind in FINAL:
+                found += 1
+                topic = TOPIC[entry.kind]
+                grouped[topic, partition_of(entry.tenant, partitions[topic])].append(entry)
+        if found != piece.last - piece.first + 1:
+            raise SpoolDamagedError(f"{piece.segment.path} is damaged between {piece.start} and {piece.end}")
+    return grouped
+
+
+def pack(entries: list[Record]) -> Iterator[tuple[bytes | None, bytes, list[tuple[str, bytes]]]]:
+    """Put the events of one partition into Kafka records: key, value, headers. One event alone keeps its tenant as key."""
+    batch: list[Record] = []
+    size = 0
+    for entry in entries:
+        if batch and size + len(entry.body) > RECORD_BYTES:
+            yield _record(batch)
+            batch, size = [], 0
+        batch.append(entry)
+        size += len(entry.body) + 1
+    if batch:
+        yield _record(batch)
+
+
+def _record(batch: list[Record]) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
+    if len(batch) == 1:
+        return batch[0].tenant, batch[0].body, _SINGLE
+    return None, events.join([entry.body for entry in batch]), _BATCH
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Close a producer without waiting for what it could not deliver: the spool has it."""
+    producer._message_accumulator.fail_all(KafkaError("the session ended"))  # noqa: SLF001  # `stop` waits for ever
+    try:
+        async with asyncio.timeout(2):
+            await producer.stop()
+    except TimeoutError:
+        await producer.client.close()

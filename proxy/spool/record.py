@@ -1,0 +1,90 @@
+"""One record of the spool: length, CRC, kind, sequence, request id, tenant, body.
+
+Layout, little-endian: `length` (u32, bytes after the first eight), `crc` (u32, CRC-32 of those bytes), `kind` (u8), size of
+the request id (u8), size of the tenant (u16), `sequence` (u64), request id, tenant, body. Where nothing was written yet a
+file holds zeros, and no record has length 0.
+"""
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+from zlib import crc32
+
+
+class Kind(IntEnum):
+    """What a record says. `sequence` counts REQUEST and USAGE; HEADER repeats the last one given before it."""
+
+    HEADER = 1
+    """First in a segment; body: `Header` as JSON."""
+    REQUEST = 2
+    """A request event, ready to be published."""
+    USAGE = 3
+    """A usage event, ready to be published; ends what OPEN began."""
+    OPEN = 4
+    """The latest draft of a usage event whose request still runs; replaces an earlier one of the same request id."""
+    PAD = 5
+    """Nothing until the end of the page. `sequence` is its whole size."""
+    END = 6
+    """The segment ends here on purpose; what follows in the file means nothing."""
+
+
+FINAL = (Kind.REQUEST, Kind.USAGE)
+"""Kinds that carry a sequence of their own and are published."""
+
+
+class Record(NamedTuple):
+    """A record as read back; `end` is where the next one starts."""
+
+    kind: int
+    sequence: int
+    request_id: bytes
+    tenant: bytes
+    body: bytes
+    end: int
+
+
+_PREFIX = struct.Struct("<II")
+_FIELDS = struct.Struct("<BBHQ")
+_WHOLE = struct.Struct("<IIBBHQ")
+OVERHEAD = _WHOLE.size
+_pack_prefix = _PREFIX.pack
+_pack_fields = _FIELDS.pack
+_unpack = _WHOLE.unpack_from
+
+
+def encode(kind: int, sequence: int, request_id: bytes, tenant: bytes, body: bytes) -> bytes:
+    """Return the record's bytes. Raises struct.error when the id is over 255 or the tenant over 65,535 bytes."""
+    rest = _pack_fields(kind, len(request_id), len(tenant), sequence) + request_id + tenant + body
+    return _pack_prefix(len(rest), crc32(rest)) + rest
+
+
+def padding(size: int) -> bytes:
+    """Return the start of `size` bytes of nothing; `size` is at least OVERHEAD. The rest need not be written."""
+    return encode(Kind.PAD, size, b"", b"", b"")
+
+
+def read(data: bytes, offset: int) -> Record | None:
+    """Return the record at `offset`, or None when there is none that is whole and unharmed."""
+    if offset + OVERHEAD > len(data):
+        return None
+    length, crc, kind, id_size, tenant_size, sequence = _unpack(data, offset)
+    start, end = offset + _PREFIX.size, offset + _PREFIX.size + length
+    if length < _FIELDS.size + id_size + tenant_size or end > len(data):
+        return None
+    if crc32(memoryview(data)[start:end]) != crc:
+        return None
+    if kind == Kind.PAD:
+        return Record(kind, 0, b"", b"", b"", offset + max(sequence, OVERHEAD))
+    tenant_at = offset + OVERHEAD + id_size
+    body_at = tenant_at + tenant_size
+    return Record(kind, sequence, data[offset + OVERHEAD : tenant_at], data[tenant_at:body_at], data[body_at:end], end)
+
+
+def scan(data: bytes, offset: int = 0) -> Iterator[Record]:
+    """Yield records from `offset` up to the first that is missing, harmed or END (which is yielded)."""
+    while (record := read(data, offset)) is not None:
+        yield record
+        if record.kind == Kind.END:
+            return
+        offset = record.end
