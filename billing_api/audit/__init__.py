@@ -1,0 +1,1 @@
+"""Who did what, when: requests through the proxies (from ClickHouse) and acts of admins (from SQL)."""

@@ -1,0 +1,22 @@
+"""What the billing API needs to know to start."""
+
+from pydantic import Field, SecretStr
+
+from contracts.settings import ClickHouseSettings, DatabaseSettings, PepperSettings, RedisSettings
+
+
+class ApiSettings(DatabaseSettings, RedisSettings, ClickHouseSettings, PepperSettings):
+    """Settings of `weighbridge api`."""
+
+    api_token: SecretStr = Field(min_length=16, description="token of the first admin, 16 characters or more")
+    api_listen: str = Field(
+        default="127.0.0.1:8090",
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}$",
+        description="HOST:PORT to listen on (--listen)",
+    )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `api_listen`."""
+        host, _, port = self.api_listen.rpartition(":")
+        return host.strip("[]"), int(port)

@@ -1,0 +1,1 @@
+"""What was used, read from the views of ClickHouse. Nothing here is stored."""
