@@ -24,6 +24,7 @@ COLUMNS: Final[Mapping[str, frozenset[str]]] = {
     tables.USAGE_DAY: _ROLLED_UP,
     tables.INSTANCE_SAMPLES: _fields(events.InstanceData),
     tables.SCALING_SIGNALS: _fields(events.ScalingData),
+    tables.PRODUCERS: frozenset({"producer", "epoch", "contiguous", "highest", "missing", "gaps", "last_stored_at"}),
 }
 """What may be read from each view."""
 
@@ -75,7 +76,9 @@ def of_sql(sql: str, variables: Iterable[str]) -> Iterator[str]:
     views = set(_VIEW.findall(plain))
     for view in sorted(views - COLUMNS.keys()):
         yield f"{tables.DATABASE}.{view} is no view that may be read"
-    known = {column for view in views & COLUMNS.keys() for column in COLUMNS[view]} | set(_ALIAS.findall(plain))
+    if not views <= COLUMNS.keys():
+        return
+    known = {column for view in views for column in COLUMNS[view]} | set(_ALIAS.findall(plain))
     for name in sorted(set(_NAME.findall(_VIEW.sub("", plain))) - known):
         if not _WORDS.fullmatch(name):
             yield f"{name} is no column of {', '.join(sorted(views))}"

@@ -131,9 +131,13 @@ def _recording() -> Panels:
     yield graph("Batches of the stream", live.BATCH, unit="s", about="From taken to ready to commit.", width=6)
     yield graph("Records that could not be read", [live.DEADLETTERS], unit="short", about="A second.", width=6)
     yield graph(
-        "Redis", [live.REDIS_UP, live.PROJECTION_LAG], unit="short", about="1: answers. Lag in revisions.", width=6
+        "Redis", [live.REDIS_UP, live.PROJECTION_LAG], unit="short", about="1: answers. Lag in revisions.", width=4
     )
-    yield graph("Billing API", live.API_DURATION, unit="s", about="Time to answer.", width=6)
+    yield graph("Billing API", [live.API_BY_STATUS], unit="reqps", about="Answers by status.", width=4)
+    yield graph("Billing API, duration", live.API_DURATION, unit="s", about="Time to answer.", width=4)
+    yield rows(
+        "Events the ledger lacks", queries.MISSING_EVENTS, about="Numbered by a producer and not here; none: well."
+    )
 
 
 def _tenants() -> Panels:

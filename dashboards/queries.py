@@ -14,6 +14,7 @@ _USAGE: Final = f"{tables.DATABASE}.{tables.USAGE}"
 _REQUESTS: Final = f"{tables.DATABASE}.{tables.REQUESTS}"
 _MINUTES: Final = f"{tables.DATABASE}.{tables.USAGE_MINUTE}"
 _SIGNALS: Final = f"{tables.DATABASE}.{tables.SCALING_SIGNALS}"
+_PRODUCERS: Final = f"{tables.DATABASE}.{tables.PRODUCERS}"
 
 _TENANT: Final = "$__conditionalAll(tenant IN (${tenant:sqlstring}), $tenant)"
 _MODEL: Final = "$__conditionalAll(model IN (${model:sqlstring}), $model)"
@@ -121,5 +122,12 @@ TOP_TENANTS: Final = Sql(
     " GROUP BY tenant, model ORDER BY requests DESC, tenant, model LIMIT 50",
     series=False,
 )
+MISSING_EVENTS: Final = Sql(
+    "missing_events",
+    "SELECT producer, epoch, contiguous, highest, missing, last_stored_at"
+    f" FROM {_PRODUCERS} WHERE missing > 0 ORDER BY missing DESC, producer, epoch LIMIT 50",
+    series=False,
+)
+"""Epochs with gaps: events that a producer numbered and the ledger lacks, whatever the chosen time."""
 
 ALL: Final[tuple[Sql, ...]] = tuple(value for value in list(globals().values()) if isinstance(value, Sql))
