@@ -1,0 +1,75 @@
+# ruff: noqa: S608  # built from constants of ours; what comes from outside is a parameter
+"""The SQL that the stream runs, apart from its migrations. `%(…)s` are parameters that the client quotes."""
+
+from typing import Final
+
+from contracts import tables
+
+_WINDOW: Final = "(tenant, toStartOfMinute(event_time)) IN %(windows)s"
+_IDENTITY: Final = "(tenant, toStartOfMinute(event_time), source, id, content_hash)"
+_TOKENS: Final = tuple(column for column in tables.SUMS if column.endswith("_tokens"))
+_GROUPS: Final = tuple(f"`{column}`" for column in tables.GROUPS if column != "tenant")
+
+
+def _excluded(kind: str) -> str:
+    return (
+        f"{_IDENTITY} IN (SELECT tenant, minute, source, id, content_hash FROM excluded_events WHERE kind = '{kind}')"
+    )
+
+
+def conflicting_windows(kind: str) -> str:
+    """Return the query for windows in which an id stands more than once with different contents, not yet excluded."""
+    return f"""
+        SELECT tenant, toUnixTimestamp(minute) AS minute FROM (
+            SELECT tenant, toStartOfMinute(event_time) AS minute, source, id
+            FROM {kind}_events FINAL WHERE {_WINDOW} AND NOT {_excluded(kind)}
+        ) GROUP BY tenant, minute HAVING count() != uniqExact(source, id)"""
+
+
+def exclude_conflicts(kind: str) -> str:
+    """Return the statement that names, in the given windows, every row of an id but the one stored first."""
+    return f"""
+        INSERT INTO excluded_events (kind, tenant, minute, source, id, content_hash, reason, excluded_at)
+        SELECT '{kind}', tenant, minute, source, id, content_hash, 'conflict', fromUnixTimestamp64Micro(%(now)s, 'UTC')
+        FROM (
+            SELECT tenant, toStartOfMinute(event_time) AS minute, source, id, content_hash,
+                row_number() OVER (PARTITION BY tenant, minute, source, id ORDER BY stored_at, content_hash) AS place
+            FROM {kind}_events FINAL WHERE {_WINDOW}
+        ) WHERE place > 1"""
+
+
+def _roll_up() -> str:
+    counted = "root AND NOT excluded"
+    sums = ", ".join(f"sumIf({token}, {counted}) AS {token}" for token in _TOKENS)
+    figures = ", ".join(("requests", *_TOKENS, "estimated_requests"))
+    groups = ", ".join(_GROUPS)
+    return f"""
+        INSERT INTO usage_windows (tenant, minute, generation, groups)
+        SELECT tenant, minute, sum(seen), groupArrayIf(({groups}, {figures}), requests > 0)
+        FROM (
+            SELECT tenant, minute, {groups}, count() + countIf(excluded) AS seen, countIf({counted}) AS requests,
+                {sums}, countIf({counted} AND estimated) AS estimated_requests
+            FROM (
+                SELECT tenant, toStartOfMinute(event_time) AS minute, {groups}, {", ".join(_TOKENS)},
+                    hop = 'root' AS root, accuracy = 'estimated' AS estimated, {_excluded("usage")} AS excluded
+                FROM usage_events FINAL WHERE {_WINDOW}
+            ) GROUP BY tenant, minute, {groups}
+        ) GROUP BY tenant, minute"""
+
+
+ROLL_UP: Final = _roll_up()
+"""Recomputes windows from the ledger. Only the root request of a chain (prefill, decode, retry) is counted."""
+
+RANGES: Final = """
+    SELECT producer, epoch, writer, ranges FROM producer_sequences FINAL WHERE (producer, epoch) IN %(epochs)s"""
+
+DAY_FIGURES: Final = """
+    SELECT sum(generation) AS generation, sum(requests) AS requests, sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens
+    FROM (
+        SELECT generation, arraySum(g -> g.requests, groups) AS requests,
+            arraySum(g -> ifNull(g.input_tokens, 0), groups) AS input_tokens,
+            arraySum(g -> ifNull(g.output_tokens, 0), groups) AS output_tokens
+        FROM usage_windows FINAL
+        WHERE tenant = %(tenant)s AND minute >= toDateTime(%(start)s, 'UTC') AND minute < toDateTime(%(end)s, 'UTC')
+    )"""
