@@ -177,7 +177,7 @@ def _form(content_type: str, body: bytes) -> dict[str, str]:
 def _statement(request: Request, fields: dict[str, str], text: bytes) -> Statement:
     settings = {name: value for name, value in fields.items() if name not in _OURS and not name.startswith("param_")}
     if request.method == "GET":
-        settings["readonly"] = "2"  # as the real server: a link that is followed changes nothing
+        settings.setdefault("readonly", "2")  # as the real server: a link that is followed changes nothing
     return Statement(
         text=text,
         database=fields.get("database") or request.headers.get("x-clickhouse-database"),

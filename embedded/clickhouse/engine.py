@@ -120,7 +120,8 @@ def _prepare(connection: Connection, statement: Statement) -> None:
     if statement.database and statement.database != DEFAULT_DATABASE:
         name = statement.database.replace("\\", "\\\\").replace("`", "\\`")
         connection.query(f"USE `{name}`")
-    for name, value in statement.settings.items():
+    # `readonly` comes last: after it, some of the others could not be set any more.
+    for name, value in sorted(statement.settings.items(), key=lambda setting: setting[0] == "readonly"):
         if not _NAME.fullmatch(name):
             raise QueryError(f"Code: 115. DB::Exception: {name!r} is no name of a setting. (UNKNOWN_SETTING)", 115)
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")

@@ -1,0 +1,90 @@
+"""Commands that ask the billing API: what they share (where it is, its token, the way to print) is added here once."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from cli.client import DATA_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Json, connect
+from cli.errors import CommandError
+from cli.output import JsonFlag, print_record, print_rows
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Several things, and the fields that a table shows of them."""
+
+    rows: Sequence[Json]
+    columns: Sequence[str]
+
+
+Answer = Rows | Json
+_SHARED: Final = {
+    "api_url": Annotated[str | None, typer.Option(help=f"The billing API; or {URL_VARIABLE}.")],
+    "api_token": Annotated[str | None, typer.Option(help=f"Its token; better {TOKEN_VARIABLE}, which nobody sees.")],
+    "data_dir": Annotated[Path | None, typer.Option(help=f"Of a running `up`, which knows both; or {DATA_VARIABLE}.")],
+    "as_json": JsonFlag,
+}
+
+
+def api_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
+    """Add a function as a command; its first argument is the client, and what it returns is printed."""
+
+    def add(function: Callable[..., Answer]) -> Callable[..., Answer]:
+        def run(**flags: Any) -> None:
+            as_json = flags.pop("as_json")
+            with connect(*(flags.pop(flag) for flag in ("api_url", "api_token", "data_dir"))) as api:
+                answer = function(api, **flags)
+            if isinstance(answer, Rows):
+                print_rows(answer.rows, answer.columns, as_json=as_json)
+            else:
+                print_record(answer, as_json=as_json)
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        shared = [
+            inspect.Parameter(
+                flag, inspect.Parameter.KEYWORD_ONLY, default=False if flag == "as_json" else None, annotation=kind
+            )
+            for flag, kind in _SHARED.items()
+        ]
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name, help=function.__doc__)(run)
+        return function
+
+    return add
+
+
+def group(name: str, summary: str) -> typer.Typer:
+    """Return an empty group of commands."""
+    return typer.Typer(name=name, help=summary, no_args_is_help=True)
+
+
+def given(**fields: Any) -> Json:
+    """Return the fields that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def tags(pairs: Sequence[str] | None) -> dict[str, str] | None:
+    """Read `name=value` flags; raises CommandError for one that is none."""
+    if pairs is None:
+        return None
+    found = dict(pair.partition("=")[::2] for pair in pairs)
+    for name, value in found.items():
+        if not name or not value:
+            raise CommandError(f"--tag {name}: give it as NAME=VALUE", 2)
+    return found
+
+
+Tenant = Annotated[str, typer.Option(help="Id of the tenant (ten_…).")]
+MaybeTenant = Annotated[str | None, typer.Option(help="Id of the tenant (ten_…).")]
+Team = Annotated[str | None, typer.Option(help="Id of the team (team_…).")]
+User = Annotated[str | None, typer.Option(help="Id of the user (user_…).")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; may be given again.")]
+Most = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
+From = Annotated[str | None, typer.Option("--from", help="RFC 3339 time or date (UTC).")]
+To = Annotated[str | None, typer.Option("--to", help="RFC 3339 time or date (UTC), exclusive.")]

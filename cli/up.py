@@ -1,0 +1,185 @@
+"""`weighbridge up`: everything on one machine."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from pydantic import SecretStr
+
+from cli.client import Api
+from cli.errors import CommandError
+from cli.first_run import UNKNOWN_MODEL, create_demo, served_model
+from contracts import logs
+from contracts.settings import ClickHouseSettings, DatabaseSettings, KafkaSettings, RedisSettings, load
+from embedded import plan, ports
+from embedded.folder import DataFolder, Demo, FolderBrokenError, FolderInUseError
+from embedded.supervisor import WRONG_USE, PartFailedError, StoppedError, Supervisor
+
+MAX_UPSTREAMS: Final = 64
+MAX_WORKERS: Final = 64
+
+
+class UpSettings(KafkaSettings, RedisSettings, ClickHouseSettings, DatabaseSettings):
+    """Servers that exist already, and secrets of one's own; what is not set is embedded or made up."""
+
+    api_token: SecretStr | None = None
+    key_pepper: SecretStr | None = None
+
+    def given(self) -> plan.Given:
+        """Return the addresses that somebody set."""
+        named = self.model_fields_set
+        return plan.Given(
+            kafka=self.kafka_bootstrap_servers if "kafka_bootstrap_servers" in named else None,
+            redis=self.redis_url if "redis_url" in named else None,
+            clickhouse=self.clickhouse_url if "clickhouse_url" in named else None,
+            database=self.database_url if "database_url" in named else None,
+        )
+
+
+def up(
+    *,
+    upstream: Annotated[
+        list[str] | None, typer.Option(help="A vLLM server; give it again for more. None: the simulator.")
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where data, logs and endpoints.json go.")] = Path(".weighbridge"),
+    proxy_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the first proxy; others follow.")] = 8080,
+    api_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the billing API.")] = 8090,
+    workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Processes of each proxy.")] = 1,
+    exit_after_ready: Annotated[bool, typer.Option(help="Stop again as soon as all is ready.")] = False,
+) -> None:
+    """Run the whole system on this machine, in front of your vLLM servers or a simulated one.
+
+    Servers named by WEIGHBRIDGE_KAFKA_BOOTSTRAP_SERVERS, _REDIS_URL, _CLICKHOUSE_URL or _DATABASE_URL are used instead of
+    embedded ones.
+
+    Example: weighbridge up --upstream http://127.0.0.1:8000
+    """
+    settings = load(UpSettings)
+    logs.configure("warning", "up")
+    proxy_ports = _proxy_ports(upstream or [], proxy_port, api_port)
+    try:
+        with DataFolder(data_dir) as folder:
+            choices = _choices(
+                settings,
+                folder,
+                [url.rstrip("/") for url in upstream or []],
+                proxy_ports=proxy_ports,
+                api_port=api_port,
+                workers=workers,
+            )
+            _System(folder, choices).run(once=exit_after_ready)
+    except (FolderInUseError, FolderBrokenError) as error:
+        raise CommandError(str(error), 2) from None
+    except OSError as error:
+        raise CommandError(f"{data_dir} cannot be used ({error.strerror}); give another --data-dir", 2) from error
+
+
+def _proxy_ports(upstreams: list[str], first: int, api: int) -> tuple[int, ...]:
+    """Return a port for each proxy; raises CommandError when one is taken, and says by which flag to change it."""
+    for url in upstreams:
+        if not url.startswith(("http://", "https://")):
+            raise CommandError(f"--upstream {url}: give it as http://HOST:PORT", 2)
+    if len(set(upstreams)) != len(upstreams) or len(upstreams) > MAX_UPSTREAMS:
+        raise CommandError(f"--upstream: each server once, at most {MAX_UPSTREAMS}", 2)
+    chosen = tuple(range(first, first + max(1, len(upstreams))))
+    if chosen[-1] > 65535:
+        raise CommandError(f"--proxy-port {first}: there are not enough ports above it", 2)
+    if api in chosen:
+        raise CommandError(f"port {api} is both a proxy's and the API's; change it with --api-port or --proxy-port", 2)
+    for port, flag in [*((port, "--proxy-port") for port in chosen), (api, "--api-port")]:
+        if not ports.is_free(port):
+            raise CommandError(f"port {port} is taken by another process; choose another with {flag}", 2)
+    return chosen
+
+
+def _choices(
+    settings: UpSettings,
+    folder: DataFolder,
+    upstreams: list[str],
+    *,
+    proxy_ports: tuple[int, ...],
+    api_port: int,
+    workers: int,
+) -> plan.Choices:
+    secrets = folder.secrets()
+    token, pepper = settings.api_token, settings.key_pepper
+    return plan.Choices(
+        data=folder.path,
+        upstreams=tuple(upstreams),
+        proxy_ports=proxy_ports,
+        api_port=api_port,
+        ports=folder.ports(plan.port_names(len(proxy_ports))),
+        api_token=token.get_secret_value() if token else secrets.api_token,
+        key_pepper=pepper.get_secret_value() if pepper else secrets.key_pepper,
+        workers=workers,
+        given=settings.given(),
+    )
+
+
+class _System:
+    """One run of `up`, from the first part started to the last one ended."""
+
+    def __init__(self, folder: DataFolder, choices: plan.Choices) -> None:
+        self._folder, self._choices = folder, choices
+        self._supervisor = Supervisor(folder.logs, self._announce)
+        self._demo: Demo | None = None
+
+    def run(self, *, once: bool) -> None:
+        """Start all, say so, keep it running until a signal asks for the end, end all."""
+        self._folder.withdraw()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda _number, _frame: self._supervisor.request_stop())
+        try:
+            self._start()
+            self._announce()
+            _greet(self._choices, self._demo)
+            if not once:
+                self._supervisor.watch()
+        except PartFailedError as error:
+            raise CommandError(str(error), 2 if error.status == WRONG_USE else 1) from None
+        except StoppedError:
+            pass
+        finally:
+            self._folder.withdraw()
+            self._supervisor.stop()
+
+    def _start(self) -> None:
+        self._supervisor.start(plan.servers(self._choices))
+        self._supervisor.run_once(plan.migration(self._choices))
+        self._supervisor.start(plan.services(self._choices))
+        self._demo = self._folder.demo()
+        if self._demo is None:
+            api = Api(f"http://{ports.LOOPBACK}:{self._choices.api_port}", self._choices.api_token)
+            self._demo = create_demo(api)
+            api.close()
+            self._folder.remember_demo(self._demo)
+        self._supervisor.start(plan.proxies(self._choices))
+
+    def _announce(self) -> None:
+        assert self._demo is not None
+        self._folder.announce(plan.endpoints(self._choices, self._demo.key, self._supervisor.pids()))
+
+
+def _greet(choices: plan.Choices, demo: Demo | None) -> None:
+    """Say where everything is, and print a command that works."""
+    assert demo is not None
+    said = plan.endpoints(choices, demo.key, {})
+    model = served_model(choices.targets[0])
+    say: Callable[[str], None] = typer.echo
+    say("Weighbridge runs. Stop it with Ctrl-C.\n")
+    for proxy, target in zip(said["proxies"], choices.targets, strict=True):
+        say(f"  proxy    {proxy}/v1  in front of {target}{' (simulated)' if choices.simulated else ''}")
+    say(f"  API      {said['api']}/docs")
+    say(f"  key      {demo.key}")
+    say(f"  data     {choices.data} (logs, endpoints.json)\n")
+    if model == UNKNOWN_MODEL:
+        say(f"{choices.targets[0]} does not answer yet; requests get 502 until it does.")
+    say(
+        f"curl {said['proxy']}/v1/chat/completions -H 'Authorization: Bearer {demo.key}' -H 'Content-Type: application/json' "
+        f"""-d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'"""
+    )
+    elsewhere = choices.data != Path(".weighbridge").resolve()
+    say(f"\nThen: weighbridge usage{f' --data-dir {os.path.relpath(choices.data)}' if elsewhere else ''}")
