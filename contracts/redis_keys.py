@@ -6,6 +6,8 @@
 | `MARKER` | string: Marker as JSON | billing_api | proxy |
 | `CHANGES` | stream: kind, id of each record that changed | billing_api | proxy (blocking read: push and poll in one) |
 | `day_usage` | hash: generation, requests, input_tokens, output_tokens | stream | proxy, billing_api |
+
+An entry of `CHANGES` has `kind` (key, tenant, team or user) and `id`: of a key its digest, else the subject's id.
 """
 
 from datetime import date
