@@ -55,7 +55,6 @@ class Plan:
     """What is known of a request before it runs. `fault_at` is the token after which the fault strikes."""
 
     path: str
-    x_request_id: str | None
     received: float
     limits: tuple[Limits, ...]
     fault: Fault | None = None
@@ -83,12 +82,10 @@ class Backend:
             )
             for prompt in job.prompts
         )
-        name = headers.get(b"x-request-id")
         asked = headers.get(FAULT_HEADER)
         fault = {b"error": "error", b"break": "break", b"drop": "drop"}.get(asked) if asked else self._draw_fault()
         return Plan(
             path=path,
-            x_request_id=None if name is None else name.decode("latin-1"),
             received=monotonic(),
             limits=limits,
             fault=fault,  # type: ignore[arg-type] # mypy widens the dict's values
@@ -236,8 +233,7 @@ class Backend:
         self._journal.write(
             Entry(
                 at=rfc3339(utc_now()),
-                request_id=job.id,
-                x_request_id=plan.x_request_id,
+                request_id=job.id.partition("-")[2],
                 path=plan.path,
                 model=job.model,
                 stream=bool(job.request.stream),

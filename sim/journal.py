@@ -15,11 +15,14 @@ Outcome = Literal["finished", "aborted", "failed", "broken", "dropped"]
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """What is written of a request. `engine_prompt_tokens` is what it added to vLLM's own counter: see `sim.metrics`."""
+    """What is written of a request.
+
+    `request_id` is the X-Request-Id it came with, or one of the simulator's own; `engine_prompt_tokens` is what the request
+    added to vLLM's counter of prompt tokens (see `sim.metrics`).
+    """
 
     at: str
     request_id: str
-    x_request_id: str | None
     path: str
     model: str
     stream: bool
