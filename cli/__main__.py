@@ -5,30 +5,11 @@ import sys
 
 import typer
 
-from cli import accounts, keys, services
+from cli.catalogue import create_app
 from cli.errors import CommandError
-from cli.migrate import migrate
-from cli.up import up
 from contracts.settings import SettingsError
 
 INTERRUPTED = 130
-
-
-def create_app(wanted: str | None = None) -> typer.Typer:
-    """Return the command with all its groups; `wanted` is the one that will run."""
-    app = typer.Typer(
-        name="weighbridge",
-        help="Exact metering and billing for self-hosted LLM serving, in front of vLLM.\n\nExample: weighbridge up",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
-    app.command("up", rich_help_panel="Everything on one machine")(up)
-    services.add_to(app, wanted)
-    app.command("migrate", rich_help_panel="Services")(migrate)
-    for group in (accounts.tenant, accounts.team, accounts.user, keys.key):
-        app.add_typer(group, rich_help_panel="Through the billing API")
-    return app
 
 
 def main() -> None:

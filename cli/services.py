@@ -6,6 +6,7 @@ process; they come from the environment or from weighbridge.toml.
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -14,48 +15,64 @@ import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from cli.errors import CommandError
 from contracts.settings import Settings, load
 
 Command = Callable[..., None]
 
-SERVICES: Final[Mapping[str, tuple[str, str, str]]] = {
-    "proxy": ("proxy", "ProxySettings", "weighbridge proxy --upstream http://127.0.0.1:8000 --listen 127.0.0.1:8080"),
-    "stream": ("stream", "StreamSettings", "weighbridge stream --kafka-bootstrap-servers kafka:9092"),
-    "api": ("billing_api", "ApiSettings", "weighbridge api --listen 0.0.0.0:8090"),
-    "sim": ("sim", "SimSettings", "weighbridge sim --listen 127.0.0.1:8000 --tokens-per-second 50"),
-}
-"""By command: the package, its settings, an example."""
 
-SUMMARIES: Final = {
-    "proxy": "Run one sidecar in front of one vLLM server.",
-    "stream": "Run the stream: events from Kafka into ClickHouse.",
-    "api": "Run the billing API.",
-    "sim": "Run a simulated vLLM server.",
+@dataclass(frozen=True)
+class Service:
+    """The package of a service, the class of its settings, and what its help says."""
+
+    package: str
+    settings: str
+    summary: str
+    example: str
+
+
+SERVICES: Final[Mapping[str, Service]] = {
+    "proxy": Service(
+        "proxy",
+        "ProxySettings",
+        "Run one sidecar in front of one vLLM server.",
+        "weighbridge proxy --upstream http://127.0.0.1:8000 --listen 127.0.0.1:8080",
+    ),
+    "stream": Service(
+        "stream",
+        "StreamSettings",
+        "Run the stream: events from Kafka into ClickHouse.",
+        "weighbridge stream --kafka-bootstrap-servers kafka:9092",
+    ),
+    "api": Service("billing_api", "ApiSettings", "Run the billing API.", "weighbridge api --listen 0.0.0.0:8090"),
+    "sim": Service(
+        "sim",
+        "SimSettings",
+        "Run a simulated vLLM server.",
+        "weighbridge sim --listen 127.0.0.1:8000 --tokens-per-second 50",
+    ),
 }
 ALIASES: Final = {"sim_models": ("--model",)}
 
 
-def add_to(app: typer.Typer, wanted: str | None) -> None:
-    """Add a command for each service; only the one that is wanted is loaded, with its flags.
-
-    So an image that holds one service needs none of the others' libraries.
-    """
-    for name, (package, settings, example) in SERVICES.items():
-        run = _command(name, package, settings) if name == wanted else _listed
-        app.command(name, help=f"{SUMMARIES[name]}\n\nExample: {example}", rich_help_panel="Services")(run)
-
-
-def _listed() -> None:
-    """Stand for a service that is only named in a list."""
+def __getattr__(name: str) -> Command:
+    """Return the command that runs a service (`proxy`, `stream`, `api`, `sim`); only its package is loaded."""
+    if name not in SERVICES:
+        raise AttributeError(name)
+    service = SERVICES[name]
+    try:
+        kind: type[Settings] = getattr(import_module(f"{service.package}.settings"), service.settings)
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{error.name} is not installed here; install weighbridge[{name}]") from error
+    return _command(name, service, kind)
 
 
-def _command(name: str, package: str, settings_name: str) -> Command:
-    kind: type[Settings] = getattr(import_module(f"{package}.settings"), settings_name)
-
+def _command(name: str, service: Service, kind: type[Settings]) -> Command:
     def run(**flags: Any) -> None:
         settings = load(kind, **flags)
-        import_module(f"{package}.service").run(settings)
+        import_module(f"{service.package}.service").run(settings)
 
+    run.__doc__ = f"{service.summary}\n\nExample: {service.example}"
     fields = {field: info for field, info in kind.model_fields.items() if not _is_secret(info)}
     parameters = [_parameter(f"{name}_", field, info) for field, info in fields.items()]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
