@@ -1,0 +1,121 @@
+"""What a proxy needs to know to start."""
+
+import hmac
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from contracts.settings import KafkaSettings, PepperSettings, RedisSettings
+from proxy.config import Timeouts, TrafficConfig
+from proxy.spool.spool import SEGMENT_BYTES
+
+_ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}$"
+_MIB: Final = 1 << 20
+_Seconds = Annotated[float, Field(gt=0)]
+
+
+class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
+    """Settings of `weighbridge proxy`."""
+
+    upstream: str = Field(description="the vLLM server: http://HOST:PORT or https://HOST:PORT")
+    upstream_api_key: SecretStr | None = Field(default=None, description="what vLLM was started with as --api-key")
+    listen: str = Field(default="0.0.0.0:8080", pattern=_ADDRESS, description="HOST:PORT for clients")
+    admin: str = Field(default="127.0.0.1:9464", pattern=_ADDRESS, description="HOST:PORT of the admin server")
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=256,
+        description="name of this server in all records",
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="processes that share the port")
+    spool_dir: Path = Field(default=Path("spool"), description="folder for what the ledger does not have yet")
+    spool_max_bytes: int = Field(
+        default=1 << 30, ge=4 * SEGMENT_BYTES, description="the most that each worker keeps in spool_dir"
+    )
+    on_spool_full: Literal["deny", "allow"] = Field(
+        default="deny", description="refuse requests that cannot be recorded, or let them pass unrecorded"
+    )
+    publish_window_bytes: int | None = Field(
+        default=None, ge=128 << 10, description="the most that each worker sends ahead of the ledger; none: no limit"
+    )
+    key_grace_seconds: int = Field(default=3600, ge=0, description="how long known keys are let in while Redis is away")
+    grace_seconds: _Seconds = Field(default=30.0, description="how long running requests may go on after SIGTERM")
+    max_body_bytes: int = Field(default=32 * _MIB, ge=1024, description="largest request body")
+    connect_timeout: _Seconds = Field(default=5.0, description="seconds to connect to the upstream")
+    first_byte_timeout: _Seconds = Field(default=600.0, description="seconds from a request to the answer's first byte")
+    idle_timeout: _Seconds = Field(default=300.0, description="seconds between two pieces of an answer")
+    total_timeout: _Seconds = Field(default=3600.0, description="seconds from a request to the answer's last byte")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="addresses, comma-separated, whose identity and router headers are believed"
+    )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("upstream")
+    @classmethod
+    def _check_upstream(cls, value: str) -> str:
+        address = TrafficConfig(value, "", 0, "", b"").address
+        assert address
+        return value.rstrip("/")
+
+    @property
+    def key_grace(self) -> timedelta:
+        """How long what is remembered of keys counts while Redis is away."""
+        return timedelta(seconds=self.key_grace_seconds)
+
+    @property
+    def pepper(self) -> bytes:
+        """The secret that keys are stored under."""
+        return self.key_pepper.get_secret_value().encode()
+
+    @property
+    def file_label(self) -> str:
+        """The instance as part of a file name."""
+        return quote(self.instance, safe="")
+
+    def traffic(self, listen: tuple[str, int]) -> TrafficConfig:
+        """Return what the traffic side is told."""
+        key = self.upstream_api_key
+        return TrafficConfig(
+            upstream=self.upstream,
+            listen_host=listen[0],
+            listen_port=listen[1],
+            instance=self.instance,
+            cache_salt_key=hmac.digest(self.pepper, b"cache_salt", "sha256"),
+            upstream_api_key=key.get_secret_value() if key is not None else None,
+            max_body=self.max_body_bytes,
+            timeouts=Timeouts(
+                connect=self.connect_timeout,
+                first_byte=self.first_byte_timeout,
+                idle=self.idle_timeout,
+                total=self.total_timeout,
+            ),
+        )
+
+    def revealed(self) -> dict[str, Any]:
+        """Return all settings as plain values, secrets readable: for the pipe to a worker process, and nowhere else."""
+        values = self.model_dump(mode="json")
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                values[name] = value.get_secret_value()
+        return values
+
+    @classmethod
+    def from_revealed(cls, values: dict[str, Any]) -> Self:
+        """Return the settings that `revealed` wrote down, and nothing from the environment."""
+        return cls(**values)
+
+
+def address(text: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT`."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
