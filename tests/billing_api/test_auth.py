@@ -6,7 +6,8 @@ from tests.billing_api.conftest import TOKEN, Api
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xff"]
+    "header",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \xff"],
 )
 async def test_wrong_tokens_are_refused(api: Api, header: str | None) -> None:
     api.http.headers.pop("authorization")
