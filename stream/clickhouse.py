@@ -57,6 +57,7 @@ class _SequencesRow(msgspec.Struct):
 
 
 class _FiguresRow(msgspec.Struct):
+    tenant: str
     generation: int
     requests: int
     input_tokens: int
@@ -124,17 +125,20 @@ class ClickHouse:
         """Store scaling signals."""
         await self.insert("scaling_signal_rows", b"\n".join(map(msgspec.json.encode, signals)))
 
-    async def day_figures(self, day: Day) -> Figures:
-        """Return what the ledger holds for a tenant's local day."""
-        rows = await self._select(
-            statements.DAY_FIGURES,
-            _FiguresRow,
-            tenant=day.tenant,
-            start=int(day.start.timestamp()),
-            end=int(day.end.timestamp()),
-        )
-        row = rows[0]
-        return Figures(row.generation, row.requests, row.input_tokens, row.output_tokens)
+    async def day_figures(self, days: Iterable[Day]) -> dict[Day, Figures]:
+        """Return what the ledger holds for tenants' local days; a day of which it holds nothing is left out."""
+        figures: dict[Day, Figures] = {}
+        by_bounds: dict[tuple[datetime, datetime], dict[str, Day]] = {}
+        for day in days:
+            by_bounds.setdefault((day.start, day.end), {})[day.tenant] = day
+        for (start, end), tenants in by_bounds.items():
+            bounds = {"start": int(start.timestamp()), "end": int(end.timestamp())}
+            rows = await self._select(statements.DAY_FIGURES, _FiguresRow, tenants=tuple(tenants), **bounds)
+            for row in rows:
+                figures[tenants[row.tenant]] = Figures(
+                    row.generation, row.requests, row.input_tokens, row.output_tokens
+                )
+        return figures
 
     async def _command(self, statement: str, **parameters: Any) -> None:
         await self._client.command(statement, parameters=parameters, settings={"max_query_size": 16_777_216})

@@ -5,7 +5,7 @@ generation (the sum of the windows' generations) only grows, so that a late writ
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from contracts.clock import day_bounds, local_day
@@ -18,10 +18,10 @@ KEPT: Final = timedelta(days=3)
 
 
 class Day(NamedTuple):
-    """A tenant's local day and its bounds `[start, end)` in UTC. `date` is the local date as YYYY-MM-DD."""
+    """A tenant's local day and its bounds `[start, end)` in UTC."""
 
     tenant: str
-    date: str
+    date: date
     start: datetime
     end: datetime
 
@@ -40,11 +40,16 @@ def days(windows: Iterable[Window], zones: Mapping[str, str], now: datetime) -> 
     found: set[Day] = set()
     for window in windows:
         zone = zones.get(window.tenant, DEFAULT_ZONE)
-        date = local_day(window.minute, zone)
-        start, end = day_bounds(date, zone)
+        day = local_day(window.minute, zone)
+        start, end = day_bounds(day, zone)
         if now < end + KEPT:
-            found.add(Day(window.tenant, date.isoformat(), start, end))
+            found.add(Day(window.tenant, day, start, end))
     return found
+
+
+def quarter(window: Window) -> Window:
+    """Return the quarter of an hour of a window: days begin at quarters everywhere, so this is all that must be remembered."""
+    return Window(window.tenant, window.minute.replace(minute=window.minute.minute // 15 * 15))
 
 
 def event_data(day: Day, figures: Figures) -> QuotaData:

@@ -64,12 +64,13 @@ RANGES: Final = """
     SELECT producer, epoch, writer, ranges FROM producer_sequences FINAL WHERE (producer, epoch) IN %(epochs)s"""
 
 DAY_FIGURES: Final = """
-    SELECT sum(generation) AS generation, sum(requests) AS requests, sum(input_tokens) AS input_tokens,
-        sum(output_tokens) AS output_tokens
+    SELECT tenant, sum(generation) AS generation, sum(day_requests) AS requests, sum(day_input) AS input_tokens,
+        sum(day_output) AS output_tokens
     FROM (
-        SELECT generation, arraySum(g -> g.requests, groups) AS requests,
-            arraySum(g -> ifNull(g.input_tokens, 0), groups) AS input_tokens,
-            arraySum(g -> ifNull(g.output_tokens, 0), groups) AS output_tokens
+        SELECT tenant, generation, arraySum(g -> g.requests, groups) AS day_requests,
+            arraySum(g -> ifNull(g.input_tokens, 0), groups) AS day_input,
+            arraySum(g -> ifNull(g.output_tokens, 0), groups) AS day_output
         FROM usage_windows FINAL
-        WHERE tenant = %(tenant)s AND minute >= toDateTime(%(start)s, 'UTC') AND minute < toDateTime(%(end)s, 'UTC')
-    )"""
+        WHERE tenant IN %(tenants)s
+            AND minute >= toDateTime(%(start)s, 'UTC') AND minute < toDateTime(%(end)s, 'UTC')
+    ) GROUP BY tenant"""

@@ -1,0 +1,22 @@
+"""The stream's metrics, in a registry of their own."""
+
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from contracts import metrics
+
+
+@dataclass
+class Metrics:
+    """What a worker counts; `registry` is what /metrics shows."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    events: Counter = field(init=False)
+    dead: Counter = field(init=False)
+    batch: Histogram = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.events = metrics.STREAM_EVENTS.counter(self.registry)
+        self.dead = metrics.STREAM_DEADLETTERS.counter(self.registry)
+        self.batch = metrics.STREAM_BATCH.histogram(self.registry)
