@@ -32,6 +32,8 @@ class TrafficConfig:
     listen_port: int
     instance: str
     cache_salt_key: bytes = field(repr=False)
+    reuse_port: bool = False
+    """Several processes share the port. Check first that nobody else has it: this hides that."""
     upstream_api_key: str | None = field(default=None, repr=False)
     max_body: int = 32 << 20
     max_head: int = 64 << 10

@@ -1,0 +1,134 @@
+"""The shell around exchanges: asks who a key belongs to, records decisions and usage, counts. Both lanes work through it."""
+
+import hmac
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry
+
+from contracts.clock import utc_now
+from contracts.events import Outcome
+from proxy.config import TrafficConfig
+from proxy.errors import Answer
+from proxy.exchange import Arrival, AskKey, AskModels, Exchange, Forward, House, State, Step
+from proxy.meters import Meters
+from proxy.models import Catalog, Fetch, ModelWatch
+from proxy.ports import KeyDirectory, Recorder, Refusal
+from proxy.sse import Fingerprint
+
+Ask = AskKey | AskModels
+Decided = Forward | Answer
+
+
+class Desk:
+    """One for a process. Everything but `wait` returns at once."""
+
+    def __init__(
+        self,
+        config: TrafficConfig,
+        recorder: Recorder,
+        directory: KeyDirectory,
+        registry: CollectorRegistry,
+        fetch_models: Fetch,
+    ) -> None:
+        key = config.upstream_api_key
+        self.house = House(
+            instance=config.instance,
+            producer=recorder.producer,
+            epoch=recorder.epoch,
+            authorization=b"Bearer " + key.encode() if key else None,
+            salt=_salter(config.cache_salt_key),
+            models=Catalog(),
+            fingerprint=Fingerprint(),
+        )
+        self.models = ModelWatch(fetch_models, config.models_interval, self._list)
+        self.in_flight = 0
+        self._recorder = recorder
+        self._directory = directory
+        self._meters = Meters(registry)
+
+    def open(self, arrival: Arrival) -> tuple[Exchange, Decided | Ask]:
+        """Begin an exchange. An `Ask` in return has to wait: pass it to `wait`."""
+        exchange = Exchange(self.house, self._recorder.new_request_id(), arrival)
+        return exchange, self._drive(exchange, exchange.receive(), arrival.received_at)
+
+    async def wait(self, exchange: Exchange, ask: Ask) -> Decided:
+        """Find out what could not be answered from memory."""
+        step: Decided | Ask = ask
+        while isinstance(step, AskKey | AskModels):
+            if isinstance(step, AskKey):
+                who = await self._directory.find(step.token, utc_now())
+                following = exchange.identified(who, utc_now())
+            else:
+                await self.models.refresh()
+                following = exchange.listed(utc_now())
+            step = self._drive(exchange, following, utc_now())
+        return step
+
+    def refuse(self, arrival: Arrival, code: str, message: str) -> Answer:
+        """Answer a request that could not even be read to its end."""
+        exchange = Exchange(self.house, self._recorder.new_request_id(), arrival)
+        answer = exchange.deny(Refusal(code, message))
+        self._decide(exchange, arrival.received_at)
+        return answer
+
+    def settle(self, exchange: Exchange, outcome: Outcome, now: datetime, error_code: str | None = None) -> None:
+        """Record the end of an exchange; what was settled before stays as it was."""
+        usage = exchange.settle(outcome, now, error_code)
+        if usage is not None:
+            self._recorder.closed(usage, now)
+            self.in_flight -= 1
+            self._meters.in_flight.dec()
+            self._meters.settle(usage)
+
+    def progress(self, exchange: Exchange, now: datetime) -> None:
+        """Record the counts of a stream that is still open."""
+        usage = exchange.counted(now)
+        if usage is not None:
+            self._recorder.progressed(exchange.request_id, usage, now)
+
+    def _drive(self, exchange: Exchange, step: Step, now: datetime) -> Decided | Ask:
+        while True:
+            if isinstance(step, AskKey):
+                who = self._directory.cached(step.token, now)
+                if who is None:
+                    return step
+                step = exchange.identified(who, now)
+            elif isinstance(step, AskModels):
+                if self.models.may_look():
+                    return step
+                step = exchange.listed(now)
+            else:
+                break
+        if isinstance(step, Forward) and exchange.usage is not None:
+            full = self._recorder.full()
+            if full is not None:
+                step = exchange.deny(full)
+        self._decide(exchange, now)
+        return step
+
+    def _decide(self, exchange: Exchange, now: datetime) -> None:
+        decision = exchange.decision
+        if decision is None:
+            return
+        self._recorder.decided(decision, now)
+        if exchange.state is State.DENIED:
+            self._meters.deny(decision)
+        elif exchange.usage is not None:
+            self._recorder.opened(exchange.usage, now)
+            self.in_flight += 1
+            self._meters.in_flight.inc()
+
+    def _list(self, catalog: Catalog) -> None:
+        self.house.models = catalog
+
+
+def _salter(secret: bytes) -> Callable[[str], str]:
+    """Return tenant → cache salt: an HMAC, so that no tenant can name another one's."""
+
+    @lru_cache(maxsize=65536)
+    def salt(tenant: str) -> str:
+        return hmac.digest(secret, b"cache-salt:" + tenant.encode(), "sha256").hex()
+
+    return salt

@@ -1,0 +1,83 @@
+"""JSON bodies, taken apart one level deep: members that are not touched keep their bytes.
+
+The body that goes upstream is written from the members that were read, so that what vLLM parses is what was metered.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from proxy.dialects.base import BadRequestError
+
+Members = dict[str, msgspec.Raw]
+
+UNTRUSTED: Final = ("priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs")
+"""Members that let a client jump the queue, read other tenants' cache or steer the engine."""
+
+TRUE: Final = msgspec.Raw(b"true")
+_members = msgspec.json.Decoder(Members).decode
+_encode = msgspec.json.Encoder().encode
+_string = msgspec.json.Decoder(str | None).decode
+_integer = msgspec.json.Decoder(int | None).decode
+_flag = msgspec.json.Decoder(bool | None).decode
+T = TypeVar("T")
+
+
+def take_apart(body: bytes, name: str = "the body") -> Members:
+    """Return the members of a JSON object. Raises BadRequestError for what is none, or names a member twice."""
+    if not body.isascii():
+        _check_utf8(body)
+    try:
+        members = _members(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequestError(f"{name} is not a JSON object: {error}", "invalid_json") from None
+    if _encode(members) != body:
+        _check_unambiguous(body, members, name)
+    return members
+
+
+def put_together(members: Members) -> bytes:
+    """Write members as a JSON object."""
+    return _encode(members)
+
+
+def text(members: Members, name: str) -> str | None:
+    """Return a member that is a string, null or absent. Raises BadRequestError."""
+    return _value(members, name, _string, "a string")
+
+
+def number(members: Members, name: str) -> int | None:
+    """Return a member that is an integer, null or absent. Raises BadRequestError."""
+    return _value(members, name, _integer, "an integer")
+
+
+def flag(members: Members, name: str) -> bool | None:
+    """Return a member that is true, false, null or absent. Raises BadRequestError."""
+    return _value(members, name, _flag, "true or false")
+
+
+def _value(members: Members, name: str, decode: Callable[[msgspec.Raw], T | None], kind: str) -> T | None:
+    raw = members.get(name)
+    if raw is None:
+        return None
+    try:
+        return decode(raw)
+    except msgspec.DecodeError:
+        raise BadRequestError(f"`{name}` must be {kind}") from None
+
+
+def _check_utf8(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise BadRequestError("the body is not UTF-8", "invalid_json") from None
+
+
+def _check_unambiguous(body: bytes, members: Members, name: str) -> None:
+    """Refuse members named twice: of two parsers, each may believe another one."""
+    spaced = b"{" + b", ".join([_encode(key) + b": " + bytes(raw) for key, raw in members.items()]) + b"}"
+    if spaced == body:  # as Python writes JSON
+        return
+    if msgspec.json.format(body, indent=-1) != msgspec.json.format(_encode(members), indent=-1):
+        raise BadRequestError(f"{name} names a member twice, or escapes a member's name", "invalid_json")

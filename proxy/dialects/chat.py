@@ -1,0 +1,19 @@
+"""`/v1/chat/completions`: one prompt, `n` choices."""
+
+from proxy.dialects.base import Call
+from proxy.dialects.body import Members
+from proxy.dialects.generation import read
+
+
+class Chat:
+    """OpenAI's chat completions, as vLLM serves them."""
+
+    name = "chat"
+
+    def read(self, body: bytes, salt: str) -> Call:
+        """Read a request. Raises BadRequestError."""
+        return read(body, salt, _one)
+
+
+def _one(_members: Members) -> int:
+    return 1

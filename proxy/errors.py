@@ -1,0 +1,67 @@
+"""What the proxy answers itself: the table of codes, and an error's body in OpenAI's shape."""
+
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import msgspec
+
+from proxy.ports import Refusal
+
+_INVALID: Final = "invalid_request_error"
+
+STATUS: Final[dict[str, tuple[int, str]]] = {
+    "invalid_json": (400, _INVALID),
+    "invalid_request": (400, _INVALID),
+    "invalid_api_key": (401, _INVALID),
+    "expired_api_key": (401, _INVALID),
+    "tenant_suspended": (403, "permission_error"),
+    "team_suspended": (403, "permission_error"),
+    "user_suspended": (403, "permission_error"),
+    "model_not_allowed": (403, "permission_error"),
+    "endpoint_not_allowed": (403, "permission_error"),
+    "address_not_allowed": (403, "permission_error"),
+    "unknown_endpoint": (404, _INVALID),
+    "model_not_found": (404, _INVALID),
+    "method_not_allowed": (405, _INVALID),
+    "unsupported_media_type": (415, _INVALID),
+    "request_too_large": (413, _INVALID),
+    "headers_too_large": (431, _INVALID),
+    "rate_limit_exceeded": (429, "rate_limit_error"),
+    "insufficient_quota": (429, "insufficient_quota"),
+    "concurrency_limit_exceeded": (429, "rate_limit_error"),
+    "internal_error": (500, "server_error"),
+    "upstream_unreachable": (502, "server_error"),
+    "upstream_error": (502, "server_error"),
+    "upstream_timeout": (504, "server_error"),
+    "server_overloaded": (503, "server_error"),
+    "limits_unavailable": (503, "server_error"),
+    "spool_full": (503, "server_error"),
+    "draining": (503, "server_error"),
+}
+"""Code → status and OpenAI's error type. Codes and statuses are promises to clients."""
+
+PHRASES: Final[dict[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus}
+_PARAM: Final = {"model_not_found": "model", "model_not_allowed": "model"}
+_encode = msgspec.json.Encoder().encode
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """A whole answer of the proxy's own. `headers` lack what frames the body."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def answer(refusal: Refusal, request_id: str) -> Answer:
+    """Return the answer for a refusal; a code that the table lacks raises KeyError."""
+    status, kind = STATUS[refusal.code]
+    error = {"message": refusal.message, "type": kind, "param": _PARAM.get(refusal.code), "code": refusal.code}
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
+    if status in (429, 503):
+        headers.append((b"retry-after", b"1"))
+    elif status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Answer(status, headers, _encode({"error": error}))

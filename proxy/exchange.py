@@ -1,0 +1,347 @@
+"""One request, from its arrival to its settlement: a state machine that does no I/O and reads no clock.
+
+    received ─▶ admitted ─▶ forwarded ─▶ streaming ─▶ settled
+        └─────▶ denied ─────────────────────────────────▲ (nothing to settle)
+
+A lane tells it what happened, with the time; it says what to do next as a value (`Step`), and builds the two records of a
+request: the decision, and the usage. `proxy.desk` performs the steps. Both lanes drive the same exchange.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from contracts.events import UNASSIGNED, Accuracy, Outcome, RequestData, UsageData
+from proxy import admission, errors, headers
+from proxy.dialects import table
+from proxy.dialects.base import BadRequestError, Call
+from proxy.errors import Answer
+from proxy.headers import Headers
+from proxy.models import Catalog, Served
+from proxy.ports import Principal, Refusal
+from proxy.sse import Fingerprint
+from proxy.usage import Tokens
+from proxy.watch import Watcher
+
+_MAX_TEXT: Final = 2048
+
+
+class State(Enum):
+    """Where a request is."""
+
+    RECEIVED = auto()
+    DENIED = auto()
+    ADMITTED = auto()
+    FORWARDED = auto()
+    STREAMING = auto()
+    SETTLED = auto()
+
+
+class Arrival(NamedTuple):
+    """A request as it came in. `size` counts the bytes of head and body."""
+
+    method: str
+    target: bytes
+    headers: Headers
+    body: bytes
+    size: int
+    client_address: str | None
+    received_at: datetime
+
+
+class AskKey(NamedTuple):
+    """Find out who a token belongs to, then call `identified`."""
+
+    token: bytes
+
+
+class AskModels(NamedTuple):
+    """Look again at what the upstream serves, then call `listed`."""
+
+
+class Forward(NamedTuple):
+    """Send this upstream, then call `forwarded`."""
+
+    method: str
+    target: bytes
+    headers: Headers
+    body: bytes
+
+
+Step = AskKey | AskModels | Forward | Answer
+
+
+class House(msgspec.Struct):
+    """What all exchanges of one upstream share."""
+
+    instance: str
+    producer: str
+    epoch: str
+    authorization: bytes | None
+    """The upstream's own key, as a header value."""
+    salt: Callable[[str], str]
+    """Tenant → the salt of its cached prefixes."""
+    models: Catalog
+    fingerprint: Fingerprint
+
+
+class Exchange:
+    """One request. `decision` and `usage` are the records so far, None while there is nothing to record."""
+
+    __slots__ = (
+        "_arrival",
+        "_call",
+        "_fields",
+        "_house",
+        "_principal",
+        "_route",
+        "_watcher",
+        "decision",
+        "request_id",
+        "state",
+        "usage",
+    )
+
+    def __init__(self, house: House, request_id: str, arrival: Arrival) -> None:
+        self.request_id = request_id
+        self.state = State.RECEIVED
+        self.decision: RequestData | None = None
+        self.usage: UsageData | None = None
+        self._house = house
+        self._arrival = arrival
+        self._fields = {name.lower(): value for name, value in arrival.headers}
+        self._route: table.Route | None = None
+        self._principal: Principal | None = None
+        self._call: Call | None = None
+        self._watcher: Watcher | None = None
+
+    # -- until it is decided ---------------------------------------------------------------------------------------
+
+    def receive(self) -> Step:
+        """Find the route; say what must be known to decide."""
+        self._route = route = table.find(self._arrival.target)
+        if route is None:
+            return self.deny(Refusal("unknown_endpoint", "This path is not served here."))
+        if self._arrival.method not in route.methods:
+            answer = self.deny(Refusal("method_not_allowed", f"This path takes {' or '.join(route.methods)}."))
+            answer.headers.append((b"allow", ", ".join(route.methods).encode()))
+            return answer
+        if not route.key:
+            return self._pass_free()
+        token = admission.token(self._fields)
+        return AskKey(token) if token is not None else self.deny(admission.INVALID_KEY)
+
+    def identified(self, who: Principal | Refusal, now: datetime) -> Step:
+        """Take the answer to `AskKey`."""
+        if isinstance(who, Refusal):
+            return self.deny(who)
+        route = self._route
+        assert route is not None
+        self._principal = who
+        if route.dialect is None:
+            refusal = admission.check(who.key, route.path, None, self._arrival.client_address, now)
+            unfit = refusal is not None and refusal.code != "model_not_allowed"  # a free path names no model
+            return self.deny(refusal) if refusal is not None and unfit else self._pass_free()
+        try:
+            self._call = route.dialect.read(self._arrival.body, self._house.salt(who.key.tenant))
+        except BadRequestError as error:
+            return self.deny(Refusal(error.code, str(error)))
+        if self._served() is None and self._house.models.listed:
+            return AskModels()
+        return self.listed(now)
+
+    def listed(self, now: datetime) -> Step:
+        """Decide, with what is known of the upstream's models."""
+        route, who, call = self._route, self._principal, self._call
+        assert route is not None
+        assert who is not None
+        assert call is not None
+        model = call.model if call.model is not None else self._house.models.default
+        refusal = admission.check(who.key, route.path, model, self._arrival.client_address, now)
+        if refusal is not None:
+            return self.deny(refusal)
+        served = self._served()
+        if served is None and self._house.models.listed:
+            return self.deny(Refusal("model_not_found", f"The model `{call.model}` does not exist."))
+        return self._admit(call, served, now)
+
+    def deny(self, refusal: Refusal) -> Answer:
+        """End it here: record the denial, answer with the error."""
+        self.state = State.DENIED
+        self.usage = None
+        answer = errors.answer(refusal, self.request_id)
+        self.decision = RequestData(
+            **self._identity(),
+            decision="denied",
+            status=answer.status,
+            code=refusal.code,
+            reason=refusal.message[:_MAX_TEXT],
+        )
+        return answer
+
+    # -- after it is admitted --------------------------------------------------------------------------------------
+
+    def forwarded(self, now: datetime) -> None:
+        """Note that the request was sent upstream."""
+        self.state = State.FORWARDED
+        if self.usage is not None:
+            self.usage.forwarded_at = now
+
+    def answered(self, status: int, fields: Headers, now: datetime) -> Headers:
+        """Take the head of the answer; return the header fields for the client."""
+        self.state = State.STREAMING
+        usage, call = self.usage, self._call
+        if usage is not None and call is not None:
+            usage.first_byte_at = now
+            usage.status = usage.upstream_status = status
+            if status == 200:
+                kind = headers.value(fields, b"content-type") or b""
+                self._watcher = call.watch(kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
+        return headers.to_client(fields, self.request_id)
+
+    def passed(self, data: bytes, last: bool, now: datetime) -> bytes:
+        """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError."""
+        usage = self.usage
+        if usage is None:
+            return data
+        watcher = self._watcher
+        if watcher is not None:
+            data = watcher.feed(data, last)
+            if watcher.began and usage.first_token_at is None:
+                usage.first_token_at = now
+        usage.response_bytes = (usage.response_bytes or 0) + len(data)
+        return data
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the answer said that it is complete, though its framing may not have ended."""
+        return self._watcher is not None and self._watcher.finished
+
+    def counted(self, now: datetime) -> UsageData | None:
+        """Return the usage so far, to be kept in case this process dies; None when there is nothing new to say."""
+        if self.usage is None or self.state is not State.STREAMING or self._watcher is None:
+            return None
+        count = self._watcher.count()
+        if count is None:
+            return None
+        _write(self.usage, count.tokens)
+        self.usage.accuracy = "estimated"
+        self.usage.last_byte_at = now
+        return self.usage
+
+    def settle(self, outcome: Outcome, now: datetime, error_code: str | None = None) -> UsageData | None:
+        """End it, once; return the usage to record. None for what is not metered, was denied, or is settled already.
+
+        `outcome` is how the transfer ended; what the answer itself said may turn `completed` into `upstream_error`.
+        """
+        usage = self.usage
+        if usage is None or self.state is State.SETTLED:
+            return None
+        watcher, status = self._watcher, usage.upstream_status
+        if outcome == "completed" and (
+            (watcher is not None and watcher.failed) or (status is not None and status >= 500)
+        ):
+            outcome = "upstream_error"
+        usage.outcome, usage.error_code, usage.last_byte_at = outcome, error_code, now
+        usage.accuracy = self._count_into(usage, outcome)
+        self.state = State.SETTLED
+        return usage
+
+    def fail(self, code: str, message: str) -> Answer:
+        """Return the answer for an upstream that did not answer; the lane settles with the outcome."""
+        answer = errors.answer(Refusal(code, message), self.request_id)
+        if self.usage is not None:
+            self.usage.status = answer.status
+        return answer
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _count_into(self, usage: UsageData, outcome: Outcome) -> Accuracy:
+        watcher = self._watcher
+        if watcher is None:
+            # Not sent, or refused by vLLM: nothing was generated. Otherwise nobody knows what was.
+            refused = usage.upstream_status is not None and 300 <= usage.upstream_status < 500
+            unsent = usage.forwarded_at is None
+            return "exact" if refused or unsent else "unknown"
+        usage.response_id, usage.finish_reason = watcher.response_id, watcher.finish_reason
+        if watcher.served_model is not None:
+            usage.served_model = watcher.served_model[:_MAX_TEXT]
+        count = watcher.count()
+        if count is None:
+            return "unknown"
+        _write(usage, count.tokens)
+        return "exact" if count.whole and outcome != "proxy_lost" else "estimated"
+
+    def _served(self) -> Served | None:
+        models = self._house.models
+        name = self._call.model if self._call is not None and self._call.model is not None else models.default
+        return models.by_name.get(name) if name is not None else None
+
+    def _pass_free(self) -> Forward:
+        self.state = State.ADMITTED
+        return self._forward(self._arrival.body, metered=False)
+
+    def _admit(self, call: Call, served: Served | None, now: datetime) -> Forward:
+        self.state = State.ADMITTED
+        identity = self._identity()
+        identity["admitted_at"] = now
+        self.decision = RequestData(**identity, decision="admitted")
+        self.usage = UsageData(
+            **identity,
+            outcome="proxy_lost",  # what it becomes when nothing follows
+            accuracy="unknown",
+            served_model=served.name if served is not None else None,
+            base_model=served.base if served is not None else None,
+            inputs=call.inputs,
+            choices=call.choices,
+            request_bytes=self._arrival.size,
+        )
+        return self._forward(call.body, metered=True)
+
+    def _forward(self, body: bytes, metered: bool) -> Forward:
+        arrival = self._arrival
+        fields = headers.to_upstream(arrival.headers, self.request_id, self._house.authorization, metered)
+        return Forward(arrival.method, arrival.target, fields, body)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return the fields that decision and usage share."""
+        house, arrival, who, call, route = self._house, self._arrival, self._principal, self._call, self._route
+        key = who.key if who is not None else None
+        return {
+            "producer": house.producer,
+            "epoch": house.epoch,
+            "sequence": 1,  # the recorder gives the real one when a record becomes final
+            "request_id": self.request_id,
+            "client_request_id": _text(self._fields.get(b"x-request-id")),
+            "tenant": key.tenant if key is not None else UNASSIGNED,
+            "team": key.team if key is not None else None,
+            "user": key.user if key is not None else None,
+            "key": key.id if key is not None else None,
+            "end_user": call.end_user if call is not None else None,
+            "tags": admission.tags(self._fields.get(admission.TAGS_HEADER), who.tags if who is not None else {}),
+            "instance": house.instance,
+            "model": call.model if call is not None else None,
+            "endpoint": route.path
+            if route is not None
+            else arrival.target.partition(b"?")[0].decode("utf-8", "replace")[:_MAX_TEXT],
+            "dialect": route.dialect.name if route is not None and route.dialect is not None else None,
+            "stream": call.stream if call is not None else False,
+            "received_at": arrival.received_at,
+            "client_address": arrival.client_address,
+            "user_agent": _text(self._fields.get(b"user-agent")),
+        }
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("utf-8", "replace")[:_MAX_TEXT] if value else None
+
+
+def _write(usage: UsageData, tokens: Tokens) -> None:
+    usage.input_tokens = tokens.input
+    usage.cache_read_input_tokens = tokens.cached
+    usage.cache_creation_input_tokens = tokens.cache_created
+    usage.output_tokens = tokens.output
+    usage.reasoning_output_tokens = tokens.reasoning

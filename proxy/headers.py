@@ -1,0 +1,66 @@
+"""Header fields on their way through: which pass, which are ours. Order and case of those that pass are kept.
+
+Fields are pairs of name and value, as they stood on the wire. What belongs to one connection is dropped here. A request's
+framing is dropped too, and written anew by the lane; an answer's stays where it stands, for the lane to keep or change.
+"""
+
+from typing import Final
+
+Headers = list[tuple[bytes, bytes]]
+
+_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_NOT_UPSTREAM: Final = _HOP | {b"authorization", b"x-api-key", b"x-request-id", b"x-data-parallel-rank"}
+_FRAMING: Final = {b"content-length", b"transfer-encoding", b"trailer"}
+_NOT_DOWN: Final = (_HOP - _FRAMING) | {b"x-request-id"}
+_PRIVATE: Final = b"x-weighbridge-"
+
+
+def value(headers: Headers, name: bytes) -> bytes | None:
+    """Return the first value of a field; `name` in lower case."""
+    for key, content in headers:
+        if key.lower() == name:
+            return content
+    return None
+
+
+def to_upstream(headers: Headers, request_id: str, authorization: bytes | None, metered: bool) -> Headers:
+    """Return what vLLM gets: without the client's key and what is not a client's to say, with our id and vLLM's own key.
+
+    `metered`: the answer will be read on its way, so it must not come compressed.
+    """
+    dropped = _NOT_UPSTREAM
+    out = []
+    for field in headers:
+        name = field[0].lower()
+        if name == b"connection":
+            dropped = dropped | {option.strip().lower() for option in field[1].split(b",")}
+        elif name not in dropped and name[:14] != _PRIVATE and not (metered and name == b"accept-encoding"):
+            out.append(field)
+    if dropped is not _NOT_UPSTREAM:  # `Connection` may stand after the fields that it names
+        out = [field for field in out if field[0].lower() not in dropped]
+    out.append((b"x-request-id", request_id.encode()))
+    if authorization is not None:
+        out.append((b"authorization", authorization))
+    return out
+
+
+def to_client(headers: Headers, request_id: str) -> Headers:
+    """Return what the client gets of an answer's fields: without what belongs to the connection, with our id."""
+    out = [field for field in headers if field[0].lower() not in _NOT_DOWN]
+    out.append((b"x-request-id", request_id.encode()))
+    return out

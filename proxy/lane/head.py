@@ -1,0 +1,82 @@
+"""Heads of requests and answers, written from parsed fields: what was ambiguous on the wire is never passed on."""
+
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from proxy.errors import PHRASES, Answer
+from proxy.exchange import Forward
+from proxy.headers import Headers
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Framing(Enum):
+    """How the end of a body is found."""
+
+    NONE = auto()
+    LENGTH = auto()
+    CHUNKED = auto()
+    CLOSE = auto()
+
+
+class ResponseHead(NamedTuple):
+    """The head of an upstream's answer."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    framing: Framing
+
+
+def request(forward: Forward) -> bytes:
+    """Return a whole request; its body is always framed by its length."""
+    lines = [forward.method.encode() + b" " + forward.target + b" HTTP/1.1"]
+    lines += [name + b": " + value for name, value in forward.headers]
+    if forward.body or forward.method in _WITH_BODY:
+        lines.append(b"content-length: %d" % len(forward.body))
+    lines.append(b"")
+    lines.append(forward.body)
+    return b"\r\n".join(lines)
+
+
+def response(head: ResponseHead, fields: Headers, framing: Framing, close: bool) -> bytes:
+    """Return the head of an answer that passes through, framed for the client."""
+    if framing is not head.framing:  # only ever from chunks to the end of the connection
+        fields = [field for field in fields if field[0].lower() not in (b"transfer-encoding", b"trailer")]
+    lines = [b"HTTP/1.1 %d " % head.status + head.reason]
+    lines += [name + b": " + value for name, value in fields]
+    if close:
+        lines.append(b"connection: close")
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def interim(head: ResponseHead) -> bytes:
+    """Return a 1xx answer."""
+    lines = [b"HTTP/1.1 %d " % head.status + head.reason]
+    lines += [name + b": " + value for name, value in head.headers]
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+def answer(own: Answer, close: bool, head_only: bool) -> bytes:
+    """Return a whole answer of the proxy's own."""
+    lines = [b"HTTP/1.1 %d " % own.status + PHRASES.get(own.status, b"")]
+    lines += [name + b": " + value for name, value in own.headers]
+    lines.append(b"content-length: %d" % len(own.body))
+    if close:
+        lines.append(b"connection: close")
+    lines.append(b"")
+    lines.append(b"" if head_only else own.body)
+    return b"\r\n".join(lines)
+
+
+def chunk(data: bytes) -> bytes:
+    """Return one chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def last_chunk(trailers: Headers) -> bytes:
+    """Return the end of a chunked body."""
+    return b"0\r\n" + b"".join([name + b": " + value + b"\r\n" for name, value in trailers]) + b"\r\n"

@@ -1,0 +1,70 @@
+"""What the connections of a process share, and what is done to all of them once in a while."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from proxy.config import TrafficConfig
+from proxy.desk import Desk
+from proxy.lane.pool import Pool
+
+MAX_TICK: Final = 1.0
+
+
+class Connection(Protocol):
+    """A client's connection, as the lane sees it."""
+
+    def check(self, now: float) -> None:
+        """Look whether something takes too long; `now` is of `time.monotonic`."""
+
+    def retire(self) -> None:
+        """Close as soon as nothing runs."""
+
+    def cut(self) -> None:
+        """End at once what runs: the process must stop."""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One for a process."""
+
+    config: TrafficConfig
+    desk: Desk
+    pool: Pool
+    clients: set[Connection]
+    emptied: asyncio.Event
+    draining: bool = False
+
+    def forget(self, client: Connection) -> None:
+        """Learn that a connection is gone."""
+        self.clients.discard(client)
+        if self.draining and not self.clients:
+            self.emptied.set()
+
+    async def sweep(self) -> None:
+        """Enforce timeouts and record the progress of long streams, for ever."""
+        times = self.config.timeouts
+        shortest = min(times.first_byte, times.idle, times.total, times.client_idle, self.config.progress_interval)
+        tick = min(MAX_TICK, shortest / 2)
+        while True:
+            await asyncio.sleep(tick)
+            now = time.monotonic()
+            for client in list(self.clients):
+                client.check(now)
+            self.pool.sweep()
+
+    async def drain(self, seconds: float) -> None:
+        """Let what runs finish, for at most `seconds`; cut the rest."""
+        self.draining = True
+        self.emptied.clear()
+        for client in list(self.clients):
+            client.retire()
+        if self.clients:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.emptied.wait()
+            except TimeoutError:
+                for client in list(self.clients):
+                    client.cut()
+        self.pool.close()

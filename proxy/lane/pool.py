@@ -1,0 +1,62 @@
+"""Connections to one upstream, kept for the next request."""
+
+import asyncio
+import time
+from typing import Final
+
+from proxy.lane.upstream import UpstreamConnection
+
+IDLE_SECONDS: Final = 4.0
+"""uvicorn, which serves vLLM, closes connections that were idle for 5 seconds: ours must be the first to let go."""
+STALE_SECONDS: Final = 1.0
+"""A kept connection that ends this soon after a request was sent on it, without a byte, had been closed before it came."""
+
+
+class Pool:
+    """The connections of one upstream; as many as there are requests in flight, the idle ones kept for a while."""
+
+    def __init__(self, address: tuple[str, int], tls: bool, connect_seconds: float) -> None:
+        self._address = address
+        self._tls = tls
+        self._connect_seconds = connect_seconds
+        self._idle: dict[UpstreamConnection, None] = {}  # the longest idle first
+
+    def take(self) -> UpstreamConnection | None:
+        """Return an idle connection, or None when there is none that is fresh enough."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable and connection.idle_since >= oldest:
+                return connection
+            connection.close()
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """Return a new connection. Raises OSError (TimeoutError is one)."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._connect_seconds):
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self), *self._address, ssl=True if self._tls else None
+            )
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take back a connection that may serve another request."""
+        self._idle[connection] = None
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Drop a connection that is gone."""
+        self._idle.pop(connection, None)
+
+    def sweep(self) -> None:
+        """Close what was idle for too long."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        for connection in [connection for connection in self._idle if connection.idle_since < oldest]:
+            del self._idle[connection]
+            connection.close()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()

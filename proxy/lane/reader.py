@@ -1,0 +1,172 @@
+"""Reads requests from a connection's bytes. One parser serves a whole connection, since requests may be pipelined.
+
+The parser refuses what is ambiguous (two lengths, length and chunks, bare line feeds, folded lines); `_unfit` refuses what
+is merely not served. What is refused sets `broken`, and nothing more is read.
+"""
+
+from collections import deque
+from datetime import datetime
+from typing import NamedTuple
+
+import httptools
+
+from contracts.clock import utc_now
+from proxy.exchange import Arrival
+from proxy.headers import Headers
+
+
+class Pending(NamedTuple):
+    """A request that was read to its end, and whether the connection may live on after its answer."""
+
+    arrival: Arrival
+    keep: bool
+    old: bool
+    """HTTP/1.0: knows no chunks."""
+
+
+class RequestReader:
+    """Bytes in, requests out: `queue` holds those that wait to be served. Limits are bytes."""
+
+    __slots__ = (
+        "_address",
+        "_body",
+        "_headers",
+        "_in_head",
+        "_max_body",
+        "_max_head",
+        "_parser",
+        "_size",
+        "_taken",
+        "_target",
+        "_unfinished",
+        "broken",
+        "expects",
+        "queue",
+    )
+
+    def __init__(self, max_head: int, max_body: int, client_address: str | None) -> None:
+        self._max_head = max_head
+        self._max_body = max_body
+        self._address = client_address
+        self._parser = httptools.HttpRequestParser(self)
+        self.queue: deque[Pending] = deque()
+        self.broken: tuple[str, str] | None = None
+        """Why nothing more can be read: code and message."""
+        self.expects = False
+        """The client waits for `100 Continue` before it sends the body."""
+        self._start()
+
+    def _start(self) -> None:
+        self._target = b""
+        self._headers: Headers = []
+        self._body: list[bytes] = []
+        self._size = self._taken = self._unfinished = 0
+        self._in_head = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes."""
+        if self.broken is not None:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self.broken = self.broken or ("invalid_request", f"This is no HTTP/1.1 request: {error}.")
+        if self._in_head:
+            self._unfinished += len(data)
+            if self._unfinished > self._max_head:
+                self.broken = self.broken or _HEAD_TOO_LARGE
+
+    def unread(self, now: datetime) -> Arrival:
+        """Return what is known of the request that could not be read."""
+        return Arrival("", self._target, self._headers, b"", self._size + self._taken, self._address, now)
+
+    # -- called by the parser --------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._start()
+        self._in_head = True
+
+    def on_url(self, target: bytes) -> None:
+        """Take the target, perhaps in parts."""
+        self._target += target
+
+    def on_header(self, name: bytes, content: bytes) -> None:
+        """Take a field; those of a trailer are dropped."""
+        if self._in_head:
+            self._headers.append((name, content))
+            self._size += len(name) + len(content) + 4
+
+    def on_headers_complete(self) -> None:
+        """Refuse at once what cannot become a request."""
+        self._in_head = False
+        self.broken = self.broken or self._unfit()
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self.expects = False
+        if self.broken is None:
+            self._body.append(data)
+            self._taken += len(data)
+            if self._taken > self._max_body:
+                self.broken = self._too_large()
+
+    def on_message_complete(self) -> None:
+        """Queue a whole request."""
+        self.expects = False
+        if self.broken is not None or self._parser.should_upgrade():
+            return
+        arrival = Arrival(
+            method=self._parser.get_method().decode(),
+            target=self._target,
+            headers=self._headers,
+            body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
+            size=self._size + self._taken,
+            client_address=self._address,
+            received_at=utc_now(),
+        )
+        old = self._parser.get_http_version() == "1.0"
+        self.queue.append(Pending(arrival, self._parser.should_keep_alive() and not old, old))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as if it had not: an offer may be declined."""
+        method, target = self._parser.get_method(), self._target
+        fields = [field for field in self._headers if field[0].lower() not in (b"upgrade", b"connection")]
+        self._parser = httptools.HttpRequestParser(self)
+        if method == b"CONNECT":
+            self.broken = ("invalid_request", "This is no forward proxy.")
+        else:
+            lines = [method + b" " + target + b" HTTP/1.1", *(name + b": " + content for name, content in fields)]
+            self.feed(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
+    def _unfit(self) -> tuple[str, str] | None:
+        """Return why a head cannot be served."""
+        if self._size > self._max_head:
+            return _HEAD_TOO_LARGE
+        hosts = codings = 0
+        for name, content in self._headers:
+            lowered = name.lower()
+            if lowered == b"host":
+                hosts += 1
+            elif lowered == b"transfer-encoding":
+                codings += 1 if content.lower() == b"chunked" else 2
+            elif lowered == b"content-length" and int(content) > self._max_body:
+                return self._too_large()
+            elif lowered == b"expect":
+                self.expects = True
+        version = self._parser.get_http_version()
+        if codings > (1 if version == "1.1" else 0):
+            return "invalid_request", "The only transfer coding that is served is `chunked`, in HTTP/1.1."
+        if version not in ("1.1", "1.0") or hosts > 1 or (hosts == 0 and version == "1.1"):
+            return "invalid_request", "A request is of HTTP/1.1 and has one `Host`."
+        return None
+
+    def _too_large(self) -> tuple[str, str]:
+        return "request_too_large", f"The request's body is larger than {self._max_body} bytes."
+
+
+_HEAD_TOO_LARGE = ("headers_too_large", "The request's head is too large.")

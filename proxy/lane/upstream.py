@@ -1,0 +1,240 @@
+"""A connection to vLLM: one request at a time, its answer handed on as it comes."""
+
+import asyncio
+import time
+from typing import Protocol, cast
+
+import httptools
+
+from proxy.headers import Headers, value
+from proxy.lane.head import Framing, ResponseHead
+
+
+class Sink(Protocol):
+    """Who waits for an answer."""
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Take a 1xx answer; the real one follows."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        """Take the answer's head; `on_data` follows at once."""
+
+    def on_data(self, data: bytes, last: bool, trailers: Headers) -> None:
+        """Take a piece of the body, perhaps empty; after `last` the connection is no longer the sink's."""
+
+    def on_lost(self, message: str, stale: bool) -> None:
+        """Learn that the answer will not come, or not end; `stale`: an old connection ended before a byte of it."""
+
+
+class Owner(Protocol):
+    """Where connections come from and go back to."""
+
+    def release(self, connection: "UpstreamConnection") -> None:
+        """Take back a connection that may serve another request."""
+
+    def forget(self, connection: "UpstreamConnection") -> None:
+        """Learn that a connection is gone."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection. `idle_since` and times are of `time.monotonic`."""
+
+    __slots__ = (
+        "_done",
+        "_fresh",
+        "_given",
+        "_head",
+        "_head_only",
+        "_headers",
+        "_interim",
+        "_owner",
+        "_parser",
+        "_pieces",
+        "_reason",
+        "_reusable",
+        "_served",
+        "_sink",
+        "_trailers",
+        "_transport",
+        "idle_since",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._sink: Sink | None = None
+        self._served = 0
+        self.idle_since = 0.0
+        self._reset(head_only=False)
+
+    def _reset(self, head_only: bool) -> None:
+        self._head: ResponseHead | None = None
+        self._head_only = head_only
+        self._headers: Headers = []
+        self._trailers: Headers = []
+        self._reason = b""
+        self._pieces: list[bytes] = []
+        self._fresh = True
+        self._given = self._interim = self._done = False
+        self._reusable = True
+
+    # -- used by who sends a request -------------------------------------------------------------------------------
+
+    def begin(self, sink: Sink, request: bytes, head_only: bool, paused: bool) -> None:
+        """Send a request; its answer goes to `sink`. `paused`: do not read before `resume`."""
+        assert self._transport is not None
+        self._sink = sink
+        self._served += 1
+        self._reset(head_only)
+        if paused:
+            self.pause()
+        self._transport.write(request)
+
+    @property
+    def usable(self) -> bool:
+        """Return whether a request could be sent now."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def pause(self) -> None:
+        """Stop reading: the client does not keep up."""
+        if self._transport is not None and not self._transport.is_closing() and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Cut the connection, so that vLLM stops generating at once; the sink hears no more."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- called by the event loop ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and hand on what came."""
+        sink = self._sink
+        if sink is None:  # bytes that nobody asked for
+            self.abort()
+            return
+        self._fresh = False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._done:
+                self._lose(f"the upstream's answer is not HTTP: {error}")
+                return
+            self._reusable = False
+        if self._head is not None:
+            self._hand_on(sink)
+
+    def _hand_on(self, sink: Sink) -> None:
+        head = self._head
+        assert head is not None
+        if not self._given:
+            self._given = True
+            sink.on_head(head)
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._done:
+            self._finish()
+        sink.on_data(body, self._done, self._trailers)
+
+    def _finish(self) -> None:
+        self._sink = None
+        if self._reusable and self.usable:
+            self.resume()
+            self.idle_since = time.monotonic()
+            self._owner.release(self)
+        else:
+            self.close()
+
+    def eof_received(self) -> bool:
+        """Close our side too."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell the sink, unless the end of the connection was the end of the answer."""
+        self._owner.forget(self)
+        sink, head = self._sink, self._head
+        if sink is None:
+            return
+        if error is None and head is not None and head.framing is Framing.CLOSE:
+            self._sink = None
+            sink.on_data(b"", True, [])
+        else:
+            self._lose(f"the upstream closed the connection{f': {error}' if error else ''}")
+
+    def _lose(self, message: str) -> None:
+        sink, self._sink = self._sink, None
+        stale = self._served > 1 and self._fresh
+        self.abort()
+        if sink is not None:
+            sink.on_lost(message, stale)
+
+    # -- called by the parser --------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Notice bytes after the end of an answer."""
+        if self._done:
+            self._reusable = False
+
+    def on_status(self, reason: bytes) -> None:
+        """Take the reason phrase, perhaps in parts."""
+        self._reason += reason
+
+    def on_header(self, name: bytes, content: bytes) -> None:
+        """Take a field of the head, or of the trailer."""
+        if self._head is None:
+            self._headers.append((name, content))
+        else:
+            self._trailers.append((name, content))
+
+    def on_headers_complete(self) -> None:
+        """Find out how the body ends."""
+        if self._done:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._interim = True
+            return
+        if self._head_only or status in (204, 304):
+            framing = Framing.NONE
+        elif value(self._headers, b"transfer-encoding") is not None:
+            framing = Framing.CHUNKED
+        elif value(self._headers, b"content-length") is not None:
+            framing = Framing.LENGTH
+        else:
+            framing = Framing.CLOSE
+        self._head = ResponseHead(status, self._reason, self._headers, framing)
+        if self._head_only:  # the parser does not know that no body follows
+            self._done, self._reusable = True, False
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """Note the end of an answer; that of a 1xx is not it."""
+        if self._interim:
+            self._interim = False
+            interim = ResponseHead(self._parser.get_status_code(), self._reason, self._headers, Framing.NONE)
+            self._headers, self._reason = [], b""
+            if self._sink is not None:
+                self._sink.on_interim(interim)
+        elif not self._done:
+            self._done = True
+            self._reusable = self._reusable and self._parser.should_keep_alive()  # only valid in here

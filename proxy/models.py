@@ -1,0 +1,95 @@
+"""Which models the upstream serves, learned from its `GET /v1/models`."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS: Final = 1.0
+"""While there is no list at all, and for requests that name a model that is not on it."""
+
+
+class Served(NamedTuple):
+    """A model that the upstream serves: its name, and the name of the model below an adapter."""
+
+    name: str
+    base: str
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """What the upstream serves, as far as that is known. `listed` False: nothing is, so anything may be."""
+
+    listed: bool = False
+    by_name: dict[str, Served] = {}
+    default: str | None = None
+    """The model of a request that names none."""
+
+
+class _Card(msgspec.Struct):
+    id: str
+    parent: str | None = None
+
+
+class _List(msgspec.Struct):
+    data: list[_Card]
+
+
+_decode = msgspec.json.Decoder(_List).decode
+
+Fetch = Callable[[], Awaitable[tuple[int, bytes]]]
+"""Get `/v1/models` from the upstream: status and body. Raises OSError when there is no answer."""
+
+
+def read(body: bytes) -> Catalog:
+    """Read a model list. An adapter names its base model as `parent`. Raises msgspec.DecodeError."""
+    cards = _decode(body).data
+    by_name = {card.id: Served(card.id, card.parent or card.id) for card in cards}
+    return Catalog(listed=True, by_name=by_name, default=cards[0].id if cards else None)
+
+
+class ModelWatch:
+    """Keeps the catalog fresh. `changed` is called with each new one."""
+
+    def __init__(self, fetch: Fetch, interval: float, changed: Callable[[Catalog], None]) -> None:
+        self._fetch = fetch
+        self._interval = interval
+        self._changed = changed
+        self._listed = False
+        self._looked_at = float("-inf")
+        self._running: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Look every `interval` seconds, and every second while there is no list. Runs until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self._interval if self._listed else min(RETRY_SECONDS, self._interval))
+
+    def may_look(self) -> bool:
+        """Return whether a look is under way, or the last one began long enough ago for another."""
+        return self._running is not None or time.monotonic() - self._looked_at >= RETRY_SECONDS
+
+    async def refresh(self) -> None:
+        """Look now; whoever calls while a look is under way gets that one."""
+        if self._running is None:
+            self._looked_at = time.monotonic()
+            self._running = asyncio.get_running_loop().create_task(self._look())
+        await asyncio.shield(self._running)
+
+    async def _look(self) -> None:
+        try:
+            status, body = await self._fetch()
+            if status == 200:
+                catalog = read(body)
+                self._listed = True
+                self._changed(catalog)
+            else:
+                log.warning("the upstream lists no models", status=status)
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("the upstream lists no models", error=str(error))
+        finally:
+            self._running = None

@@ -1,0 +1,83 @@
+"""Usage in an answer that is one JSON object. Bytes pass untouched; large bodies are scanned and not kept."""
+
+from typing import Final
+
+import msgspec
+
+from proxy.usage import Reported, last_reported
+from proxy.watch import Count
+
+KEPT: Final = 1 << 20
+"""Bodies up to this size are decoded as a whole, so that only a top-level `usage` counts."""
+_CARRY: Final = 4096
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Body(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    usage: Reported | None = None
+    choices: list[_Choice] = []
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+
+class UnaryWatcher:
+    """Watches one whole answer."""
+
+    __slots__ = (
+        "_body",
+        "_reported",
+        "_size",
+        "began",
+        "failed",
+        "finish_reason",
+        "finished",
+        "response_id",
+        "served_model",
+    )
+
+    def __init__(self) -> None:
+        self.began = self.finished = self.failed = False
+        self.response_id: str | None = None
+        self.served_model: str | None = None
+        self.finish_reason: str | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self._reported: Reported | None = None
+
+    def feed(self, data: bytes, last: bool) -> bytes:
+        """Pass everything on as it comes."""
+        self._body.append(data)
+        self._size += len(data)
+        if self._size > KEPT:
+            self._scan()
+        if last:
+            self._finish()
+        return data
+
+    def count(self) -> Count | None:
+        """Return what the answer reported; None before its end."""
+        return Count(self._reported.tokens(), whole=True) if self._reported is not None else None
+
+    def _scan(self) -> None:
+        seen = b"".join(self._body)
+        self._reported = last_reported(seen) or self._reported
+        self._body = [seen[-_CARRY:]]
+
+    def _finish(self) -> None:
+        self.finished = True
+        if self._size > KEPT:
+            return
+        try:
+            body = _decode(b"".join(self._body))
+        except (msgspec.DecodeError, RecursionError):  # not JSON, or not as vLLM writes it: nothing was reported
+            return
+        self._body.clear()
+        self._reported, self.response_id, self.served_model = body.usage, body.id, body.model
+        if body.choices:
+            self.finish_reason = body.choices[-1].finish_reason

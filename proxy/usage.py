@@ -1,0 +1,92 @@
+"""Token counts, as vLLM's OpenAI-compatible endpoints report them. What was not reported stays None, never zero."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """What a request used so far. `input` includes cached and cache-written tokens, `output` reasoning tokens."""
+
+    input: int | None = None
+    cached: int | None = None
+    cache_created: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    created_cache_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class Reported(msgspec.Struct):
+    """The `usage` object of an answer or of one event of a stream."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+
+    def tokens(self) -> Tokens:
+        """Return the counts by our names."""
+        given, made = self.prompt_tokens_details, self.completion_tokens_details
+        return Tokens(
+            input=self.prompt_tokens,
+            cached=given.cached_tokens if given is not None else None,
+            cache_created=given.created_cache_tokens if given is not None else None,
+            output=self.completion_tokens,
+            reasoning=made.reasoning_tokens if made is not None else None,
+        )
+
+
+_OBJECT: Final = rb"\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\}"
+MEMBER: Final = re.compile(rb',"usage":' + _OBJECT)
+"""The usage member of compact JSON. Quotes within JSON strings are escaped, so that no text can match it."""
+LOOSE_MEMBER: Final = re.compile(rb',\s*"usage"\s*:\s*(?:null|' + _OBJECT + rb")")
+_VALUE: Final = re.compile(rb'"usage"\s*:\s*(' + _OBJECT + rb")")
+_decode = msgspec.json.Decoder(Reported).decode
+
+
+def last_reported(data: bytes) -> Reported | None:
+    """Return the last usage object in some JSON text, whole or not; None when there is none that can be read."""
+    match = None
+    start = data.rfind(b'"usage"')
+    while match is None and start >= 0:
+        match = _VALUE.match(data, start)
+        start = data.rfind(b'"usage"', 0, start)
+    if match is None:
+        return None
+    try:
+        return _decode(match[1])
+    except msgspec.DecodeError:
+        return None
+
+
+def per_choice(latest: Mapping[int, Reported], choices_per_prompt: int) -> Tokens:
+    """Return the sum of what each choice last reported: cumulative for its choice, with its prompt's whole length.
+
+    A prompt is counted once, whatever the number of its choices. Cached tokens are not part of such reports.
+    """
+    inputs: dict[int, int] = {}
+    for index, reported in latest.items():
+        if reported.prompt_tokens is not None:
+            inputs[index // choices_per_prompt] = reported.prompt_tokens
+    outputs = [reported.completion_tokens for reported in latest.values() if reported.completion_tokens is not None]
+    reasoning = [
+        reported.completion_tokens_details.reasoning_tokens
+        for reported in latest.values()
+        if reported.completion_tokens_details is not None
+    ]
+    known = [count for count in reasoning if count is not None]
+    return Tokens(
+        input=sum(inputs.values()) if inputs else None,
+        output=sum(outputs) if outputs else None,
+        reasoning=sum(known) if known and len(known) == len(latest) else None,
+    )

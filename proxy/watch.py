@@ -1,0 +1,32 @@
+"""Watching an answer pass: the protocol that streams and whole answers share."""
+
+from typing import NamedTuple, Protocol
+
+from proxy.usage import Tokens
+
+
+class Count(NamedTuple):
+    """What was counted. `whole`: every part of the request that the engine reports has reported."""
+
+    tokens: Tokens
+    whole: bool
+
+
+class Watcher(Protocol):
+    """Sees every byte of one answer's body, and says what the client gets for it."""
+
+    began: bool
+    """The first token came."""
+    finished: bool
+    """The answer said that it is complete: what follows is framing."""
+    failed: bool
+    """The answer, though its status is 200, reported an error."""
+    response_id: str | None
+    served_model: str | None
+    finish_reason: str | None
+
+    def feed(self, data: bytes, last: bool) -> bytes:
+        """Take the next bytes of the body, and return what goes to the client now; `last`: no more will come."""
+
+    def count(self) -> Count | None:
+        """Return what was counted so far, or None when nothing was reported."""
