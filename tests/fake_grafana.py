@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
 def fake_grafana(prefix: str = "") -> Iterator[FakeGrafana]:
     """Run one on a free port."""
     server = FakeGrafana(prefix)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield server
