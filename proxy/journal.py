@@ -55,6 +55,11 @@ class Journal:
         """Whether the ledger has all that was recorded."""
         return not any(source.backlog for source in self.sources) and not self._spool.dirty
 
+    @property
+    def unsent(self) -> bool:
+        """Whether the broker does not have everything yet."""
+        return any(source.backlog.unsent for source in self.sources)
+
     def lag(self, now: float) -> float:
         """Return the age in seconds of the oldest event that the ledger has not acknowledged; 0 when it has all."""
         oldest = [source.backlog.oldest for source in self.sources if source.backlog.oldest is not None]

@@ -1,0 +1,187 @@
+"""One worker process: everything that a request meets, wired together. Started by `proxy.workers`, never by hand."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import Final
+
+import msgspec
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from contracts import logs, metrics
+from contracts.clock import utc_now
+from proxy import master, status
+from proxy.acks import AckReader
+from proxy.envelope import source
+from proxy.journal import Journal
+from proxy.kafka import connection
+from proxy.key_changes import ChangeReader, KeySaver, connect
+from proxy.key_directory import RedisKeyDirectory
+from proxy.key_memory import PREFIX, SUFFIX, KeyMemory, load
+from proxy.publisher import Publisher
+from proxy.recorder import SpoolRecorder, new_epoch
+from proxy.settings import ProxySettings
+from proxy.spool import adoption
+from proxy.spool.spool import Header
+from proxy.status import RedisState, Start, Status
+
+STATUS_EVERY: Final = 1.0
+ACK_WAIT: Final = 3.0
+"""Seconds that an ending process waits for the ledger, once the broker has everything. The next start does the rest."""
+_SWITCH_SECONDS: Final = 0.001
+_PR_SET_PDEATHSIG: Final = 1
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """The parts of one worker process."""
+
+    def __init__(self, settings: ProxySettings, start: Start) -> None:
+        """Open the spool; raises OSError when that cannot be done."""
+        self._settings, self._start = settings, start
+        self._registry = CollectorRegistry()
+        header = Header(source(settings.instance), new_epoch(), 1)
+        spool = adoption.create(settings.spool_dir, header, settings.spool_max_bytes)
+        self._recorder = SpoolRecorder(spool, allow_when_full=settings.on_spool_full == "allow")
+        self._journal = Journal(settings.spool_dir, spool, utc_now)
+        kafka = connection(settings, f"weighbridge-{settings.instance}-{start.number}")
+        published = metrics.PUBLISHED.counter(self._registry)
+        self._publisher = Publisher(kafka, self._journal, settings.publish_window_bytes, published)
+        self._acks = AckReader(kafka, self._journal.acknowledge)
+        self._redis = connect(settings.redis_url)
+        memory = KeyMemory()
+        self._directory = RedisKeyDirectory(self._redis, memory, settings.pepper, settings.key_grace, utc_now)
+        for saved in load(settings.spool_dir, utc_now(), settings.key_grace):
+            memory.restore(saved)
+            self._directory.as_of = max(self._directory.as_of, saved.as_of)
+        up = metrics.REDIS_UP.gauge(self._registry)
+        self._changes = ChangeReader(self._redis, self._directory, utc_now, up)
+        path = settings.spool_dir / f"{PREFIX}{settings.file_label}-{start.number}{SUFFIX}"
+        self._saver = KeySaver(path, memory, self._directory)
+        self._traffic: master.Traffic | None = None
+        self._draining = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, end what runs, and deliver what can be delivered within the grace time."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        flushed = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            flushing = tasks.create_task(self._journal.keep_flushing(flushed))
+            background = [
+                tasks.create_task(part)
+                for part in (
+                    self._journal.keep_adopting(),
+                    self._publisher.run(),
+                    self._acks.run(),
+                    self._changes.run(),
+                    self._saver.run(),
+                    self._report(),
+                )
+            ]
+            config = self._settings.traffic(self._start.listen)
+            serving = tasks.create_task(
+                master.serve(config, self._recorder, self._directory, self._registry, self._started)
+            )
+            await _either(stop, serving)
+            deadline = time.monotonic() + self._settings.grace_seconds
+            await self._drain(serving)
+            flushed.set()
+            await flushing
+            await self._deliver(deadline)
+            for task in background:
+                task.cancel()
+        await self._saver.save()
+        await self._redis.aclose()
+        self._journal.close()
+
+    def _started(self, traffic: master.Traffic) -> None:
+        self._traffic = traffic
+        self._tell()
+
+    def _reload(self) -> None:
+        self._directory.forget_answers()
+        if self._traffic is not None:
+            self._traffic.reload()
+
+    async def _drain(self, serving: "asyncio.Task[None]") -> None:
+        self._draining = True
+        self._tell()
+        if self._traffic is None:
+            serving.cancel()
+        elif not serving.done():
+            await self._traffic.drain(self._settings.grace_seconds)
+            await serving
+
+    async def _deliver(self, deadline: float) -> None:
+        give_up = time.monotonic() + ACK_WAIT
+        while not self._journal.idle and time.monotonic() < min(deadline, give_up):
+            if self._publisher.connected and self._journal.unsent:
+                give_up = time.monotonic() + ACK_WAIT
+            await asyncio.sleep(0.02)
+
+    async def _report(self) -> None:
+        spool_bytes = metrics.SPOOL_BYTES.gauge(self._registry)
+        lag = metrics.LEDGER_LAG.gauge(self._registry)
+        while True:
+            spool_bytes.set(self._journal.bytes_used)
+            lag.set(self._journal.lag(time.monotonic()))
+            self._tell()
+            await asyncio.sleep(STATUS_EVERY)
+
+    def _tell(self) -> None:
+        if self._traffic is None:
+            return
+        away: RedisState = "rebuilding" if self._directory.connected else "down"
+        line = Status(
+            port=self._traffic.port,
+            redis="up" if self._changes.whole else away,
+            kafka="up" if self._publisher.connected else "down",
+            spool="full" if self._recorder.full() is not None else "ok",
+            in_flight=self._traffic.in_flight,
+            draining=self._draining,
+            model=self._traffic.model,
+        )
+        os.write(self._start.status_descriptor, status.encode(line) + b"\n")
+
+
+async def _either(stop: asyncio.Event, serving: "asyncio.Task[None]") -> None:
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+
+
+def main() -> int:
+    """Run the worker that standard input describes. Returns the exit status: 2 when it cannot start as it is told to."""
+    start = status.start_decoder.decode(sys.stdin.buffer.read())
+    _die_with_parent(start.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent ends us in order
+    settings = ProxySettings.from_revealed(start.settings)
+    logs.configure(settings.log_level, "proxy")
+    structlog.contextvars.bind_contextvars(instance=settings.instance, worker=start.number)
+    sys.setswitchinterval(_SWITCH_SECONDS)  # threads here wait for the disk; the event loop must get its turn back soon
+    try:
+        worker = Worker(settings, start)
+    except (OSError, msgspec.DecodeError) as error:
+        _log.error("cannot open the spool", spool_dir=str(settings.spool_dir), error=str(error))
+        return 2
+    uvloop.run(worker.run())
+    return 0
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent is gone, however it went: an orphan would hold the port for ever."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
