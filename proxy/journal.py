@@ -119,6 +119,10 @@ class Journal:
                 self._unreadable.add(folder)
                 _log.error("spool cannot be adopted", folder=str(folder), error=str(error))
                 continue
-            if heir is not None:
-                _log.info("spool adopted", epoch=heir.epoch, lost_requests=heir.lost)
+            if heir is None:
+                continue
+            _log.info("spool adopted", epoch=heir.epoch, lost_requests=heir.lost)
+            if heir.backlog:
                 self._adopted.append(heir)
+            else:
+                heir.close()

@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import msgspec
 
-
 RedisState = Literal["up", "rebuilding", "down"]
 
 
