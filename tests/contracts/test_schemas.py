@@ -56,13 +56,13 @@ def test_every_topic_has_a_sample() -> None:
 
 @pytest.mark.parametrize("topic", topics.DATA)
 def test_committed_schema_is_up_to_date(topic: str) -> None:
-    assert committed(f"schemas/{topic}.json") == schemas.data(topic), "run python deploy/write_schemas.py"
+    assert committed(f"schemas/{topic}.json") == schemas.data(topic), "run python deploy/write_docs.py"
 
 
 def test_committed_envelope_and_asyncapi_are_up_to_date() -> None:
     version = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())["project"]["version"]
-    assert committed("schemas/cloudevent.json") == schemas.envelope(), "run python deploy/write_schemas.py"
-    assert committed("asyncapi.json") == schemas.asyncapi(version), "run python deploy/write_schemas.py"
+    assert committed("schemas/cloudevent.json") == schemas.envelope(), "run python deploy/write_docs.py"
+    assert committed("asyncapi.json") == schemas.asyncapi(version), "run python deploy/write_docs.py"
 
 
 def test_no_schema_is_left_over() -> None:
