@@ -88,6 +88,7 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
             upstream=self.upstream,
             listen_host=listen[0],
             listen_port=listen[1],
+            reuse_port=True,
             instance=self.instance,
             cache_salt_key=hmac.digest(self.pepper, b"cache_salt", "sha256"),
             upstream_api_key=key.get_secret_value() if key is not None else None,
