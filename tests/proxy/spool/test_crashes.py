@@ -118,8 +118,7 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(data=st.data(), power=st.booleans(), again=st.booleans())
     def crash(self, data, power, again):
-        self.spool._thread.shutdown()
-        os.close(self.spool._lock)
+        self.process_ends()
         if power:
             self.lose_what_was_not_synced(data)
         heir = adoption.adopt(self.home / EPOCH, lost, utc_now())
@@ -155,7 +154,11 @@ class Crashes(RuleBasedStateMachine):
             first = losses[0].sequence
             assert [entry.sequence for entry in losses] == list(range(first, first + len(losses)))
             assert first >= trusted + 1
-        ended = {request_id for request_id, sequence in self.closes.items() if sequence < (losses[0].sequence if losses else 10**9)}
+        ended = {
+            request_id
+            for request_id, sequence in self.closes.items()
+            if sequence < (losses[0].sequence if losses else 10**9)
+        }
         names = [entry.request_id for entry in losses]
         assert len(names) == len(set(names))
         assert not set(names) & {each for each in ended if self.closes[each] <= trusted}
@@ -189,7 +192,17 @@ class Crashes(RuleBasedStateMachine):
                     break
             path.write_bytes(content)
 
+    def process_ends(self):
+        spool = self.__dict__.pop("spool")
+        spool._thread.shutdown()
+        prepared = [spool._prepared.result()] if spool._prepared is not None else []
+        for segment in [*spool._segments, *prepared]:
+            segment.close()
+        os.close(spool._lock)
+
     def teardown(self):
+        if hasattr(self, "spool"):
+            self.process_ends()
         if hasattr(self, "home"):
             shutil.rmtree(self.home, ignore_errors=True)
 
