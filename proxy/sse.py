@@ -24,6 +24,9 @@ MAX_EVENT: Final = 32 << 20
 _MAX_HELD: Final = 256 << 10
 
 
+_NULL: Final = msgspec.Raw(b"null")
+
+
 class StreamError(Exception):
     """The upstream sent an event that is too large to be one."""
 
@@ -39,7 +42,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: Reported | None = None
     system_fingerprint: str | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NULL
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -146,22 +149,21 @@ class StreamWatcher:
     def _whole_events(self, data: bytes) -> bytes:
         """Join with what was left over, keep what is not whole yet. Looks only at what is new for an end."""
         fresh = self._edge + data
-        self._edge = fresh[-3:]
         if b"\n\n" in fresh or b"\r\n\r\n" in fresh:
             data = b"".join(self._rest) + data
             self._rest.clear()
             self._rest_size = 0
             end = max(data.rfind(mark) + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if mark in data)
             data, left = data[:end], data[end:]
+            self._edge = left[-3:]
         else:
             data, left = b"", data
+            self._edge = fresh[-3:]
         if left:
             self._rest.append(left)
             self._rest_size += len(left)
             if self._rest_size > MAX_EVENT:
                 raise StreamError(f"an event of more than {MAX_EVENT} bytes")
-        else:
-            self._edge = b""
         return data
 
     def _event(self, event: bytes) -> bytes:
@@ -176,7 +178,7 @@ class StreamWatcher:
         except (msgspec.DecodeError, RecursionError):
             return self._pass(event)
         self.began = True
-        if chunk.error is not None:
+        if bytes(chunk.error) != b"null":
             self.failed = True
             return self._release(b"") + event
         self.response_id = self.response_id or chunk.id
@@ -194,7 +196,7 @@ class StreamWatcher:
 
     def _with_choices(self, event: bytes, chunk: _Chunk, choices: list[_Choice]) -> bytes:
         if chunk.usage is not None:
-            self._latest[choices[0].index] = chunk.usage
+            self._latest[0 if self._single else choices[0].index] = chunk.usage
             self._tail = b""
         ended = choices[0].finish_reason is not None
         if ended:

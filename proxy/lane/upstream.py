@@ -200,7 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Take a field of the head, or of the trailer."""
         if self._head is None:
             self._headers.append((name, content))
-        else:
+        elif not self._done:
             self._trailers.append((name, content))
 
     def on_headers_complete(self) -> None:
@@ -225,7 +225,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
-        self._pieces.append(data)
+        if not self._done:
+            self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """Note the end of an answer; that of a 1xx is not it."""
