@@ -2,7 +2,9 @@
 
 `python -m embedded.kafka --port P`. It speaks Kafka's protocol over TCP (idempotent producers, consumer groups), but lives in
 memory, keeps only the last 5 MB of each partition, and knows no CreateTopics; all our topics are there from the start, others
-appear with four partitions when they are first asked for.
+appear with four partitions when they are first asked for. A consumer group may have one member: when a second joins, one of
+them can be refused (its SyncGroup, if it comes after the leader's). A member that replaces another waits for up to twice the
+group's session timeout.
 
 The cluster listens on a random port and nothing in its interface changes that. So its listening socket is replaced by one of
 ours, under the same descriptor, and the address that it advertises is set to match.

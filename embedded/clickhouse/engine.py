@@ -145,7 +145,7 @@ def _insert(connection: Connection, insert: Insert) -> Answer:
 def _select(connection: Connection, statement: Statement) -> Answer:
     rest, named = without_format(statement.text)
     wanted = named or statement.default_format
-    result = connection.query(statement.text.decode(), wanted, params=statement.parameters)
+    result = connection.query(_text(statement.text), wanted, params=statement.parameters)
     body = result.bytes()
     rows = returns_rows(statement.text)
     if rows and not body and wanted.lower() == "native":
@@ -161,13 +161,20 @@ def _select(connection: Connection, statement: Statement) -> Answer:
     )
 
 
+def _text(query: bytes) -> str:
+    try:
+        return query.decode()
+    except UnicodeDecodeError as error:
+        raise QueryError(f"Code: 62. DB::Exception: The query is not UTF-8: {error}. (SYNTAX_ERROR)", 62) from error
+
+
 def _count(result: Any, name: str) -> int:
     return int(getattr(result, name)())
 
 
 def _empty_native(connection: Connection, query: bytes, parameters: dict[str, str]) -> bytes:
     """Return a block of no rows that names the columns: ClickHouse sends one, chDB sends nothing at all."""
-    header: bytes = connection.query(query.decode(), "RowBinaryWithNamesAndTypes", params=parameters).bytes()
+    header: bytes = connection.query(_text(query), "RowBinaryWithNamesAndTypes", params=parameters).bytes()
     strings: list[bytes] = []
     count, at = _varint(header, 0)
     for _ in range(2 * count):

@@ -77,8 +77,8 @@ def _cut(text: bytes, start: int, end: int) -> Insert | None:
     after = end + name[2]
     data_at = _DATA_STARTS.match(text, after)
     return Insert(
-        head=text[:start].decode(),
-        format=text[end + name[1] : after].decode(),
+        head=text[:start].decode("utf-8", "replace"),
+        format=text[end + name[1] : after].decode("ascii"),
         data=text[data_at.end() if data_at else after :],
     )
 
