@@ -13,11 +13,14 @@ from billing_api import auth, errors, health, idempotency
 from billing_api.accounts import teams, tenants, users
 from billing_api.audit import endpoints as audit
 from billing_api.db import Database
+from billing_api.invoices import endpoints as invoices
 from billing_api.keys import endpoints as keys
 from billing_api.observe import Observed
+from billing_api.prices import endpoints as prices
 from billing_api.projection.repair import Projector
 from billing_api.services import Services
 from billing_api.settings import ApiSettings
+from billing_api.usage import endpoints as usage
 from billing_api.usage.ledger import Ledger
 from contracts import metrics
 from contracts.clock import Clock, utc_now
@@ -27,7 +30,18 @@ _PROBLEM: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": errors.ProblemView, "description": "A problem (RFC 9457), as application/problem+json"},
     "5XX": {"model": errors.ProblemView, "description": "A problem (RFC 9457), as application/problem+json"},
 }
-ROUTERS: Final = (tenants.router, teams.router, users.router, keys.router, audit.router)
+ROUTERS: Final = (
+    tenants.router,
+    teams.router,
+    users.router,
+    keys.router,
+    prices.asking,
+    prices.router,
+    usage.router,
+    invoices.asking,
+    invoices.router,
+    audit.router,
+)
 
 
 def services(settings: ApiSettings, clock: Clock = utc_now) -> Services:

@@ -3,9 +3,10 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 from pydantic import Field
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +15,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from billing_api.db import Base
 from billing_api.errors import Problem
 from billing_api.wire import Body
+
+Number = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 
 
 class Listing(Body):
@@ -40,7 +43,7 @@ def decode(cursor: str) -> tuple[str | int | None, ...]:
     """Read a cursor; raises a 422 problem when it is none of ours."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(raw, type=tuple[str | int | None, ...])
+        return msgspec.json.decode(raw, type=tuple[str | Number | None, ...])
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise invalid_cursor() from None
 

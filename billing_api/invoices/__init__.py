@@ -1,0 +1,1 @@
+"""Invoices: usage of a period, priced, numbered without gaps, then never changed."""
