@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts import events, schemas, topics
@@ -92,6 +92,7 @@ def test_each_required_field_is_required_by_both(topic: str) -> None:
             msgspec.convert(lacking, topics.DATA[topic])
 
 
+@settings(deadline=None)
 @given(count=st.one_of(st.none(), st.integers(-(2**70), 2**70), st.booleans(), st.text(max_size=3)))
 def test_a_count_is_judged_alike(count: object) -> None:
     sample = {**SAMPLES[topics.USAGE], "output_tokens": count}
