@@ -21,11 +21,13 @@ from stream import kafka
 from stream.decode import Record
 from stream.retry import Health
 from stream.settings import StreamSettings
+from stream.transport import Transport
 
 log = structlog.get_logger()
 
 EXIT_ABANDONED: Final = 75  # EX_TEMPFAIL: start me again
-SESSION_SECONDS: Final = 10.0
+SESSION_SECONDS: Final = 6.0
+"""How long a worker may be silent before the others take its partitions: the least that brokers allow by default."""
 AGENTS: Final = {"ledger": (topics.USAGE, topics.REQUEST), "instances": (topics.INSTANCE,)}
 """The agents and the topics that each reads."""
 
@@ -75,7 +77,7 @@ def build(
         broker_max_poll_records=5000,
         broker_session_timeout=SESSION_SECONDS,
         broker_rebalance_timeout=SESSION_SECONDS * 2,
-        broker_heartbeat_interval=SESSION_SECONDS / 5,
+        broker_heartbeat_interval=SESSION_SECONDS / 4,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=8 * 1024 * 1024,
@@ -86,6 +88,7 @@ def build(
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.transport = Transport(app.conf.broker_consumer, app)
     for name, names in AGENTS.items():
         topic = app.topic(*names, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes)
         app.agent(topic, name=name)(_agent(name, stores[name], settings, lifecycle))
