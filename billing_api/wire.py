@@ -101,8 +101,14 @@ Tags = Annotated[
     Field(max_length=16),
 ]
 Amount = Annotated[
-    Decimal, BeforeValidator(_amount), PlainSerializer(money.render, return_type=str), WithJsonSchema(_AMOUNT_SCHEMA)
+    Decimal,
+    BeforeValidator(_amount),
+    PlainSerializer(money.render, return_type=str, when_used="json"),
+    WithJsonSchema(_AMOUNT_SCHEMA),
 ]
 Precise = Annotated[
-    Decimal, BeforeValidator(_amount), PlainSerializer(money.precise, return_type=str), WithJsonSchema(_AMOUNT_SCHEMA)
+    Decimal,
+    BeforeValidator(_amount),
+    PlainSerializer(money.precise, return_type=str, when_used="json"),
+    WithJsonSchema(_AMOUNT_SCHEMA),
 ]

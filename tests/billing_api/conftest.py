@@ -21,6 +21,7 @@ from billing_api import migrate
 from billing_api.services import Services
 from billing_api.settings import ApiSettings
 from contracts.settings import load
+from tests.billing_api.ledger import TestLedger, running
 from tests.servers import free_port, postgres_binaries, postgres_server
 
 TOKEN = "token-of-the-first-admin"
@@ -130,8 +131,23 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+def ledger_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestLedger]:
+    with running(tmp_path_factory.mktemp("clickhouse")) as ledger:
+        yield ledger
+
+
 @pytest.fixture
-def clickhouse_url() -> str:
+def ledger(ledger_server: TestLedger) -> TestLedger:
+    ledger_server.clear()
+    return ledger_server
+
+
+@pytest.fixture
+def clickhouse_url(request: pytest.FixtureRequest) -> str:
+    """The address of the test's ledger; of nobody where a test uses none."""
+    if "ledger" in request.fixturenames:
+        return str(request.getfixturevalue("ledger").url)
     return f"http://127.0.0.1:{free_port()}"
 
 

@@ -64,7 +64,9 @@ async def test_a_refused_request_leaves_the_key_free(api: Api) -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "ä", "tab\there"])
 async def test_strange_keys_are_refused(api: Api, key: str) -> None:
-    response = await api.http.post("/v1/tenants", json={"name": "a"}, headers={"Idempotency-Key": key.encode("latin-1")})
+    response = await api.http.post(
+        "/v1/tenants", json={"name": "a"}, headers={"Idempotency-Key": key.encode("latin-1")}
+    )
     assert (response.status_code, response.json()["code"]) == (422, "invalid_idempotency_key")
 
 
