@@ -31,32 +31,39 @@ _SHARED: Final = {
 
 
 def api_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
-    """Add a function as a command; its first argument is the client, and what it returns is printed."""
+    """Add a function to a group as a command, made by `asking`."""
 
     def add(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        def run(**flags: Any) -> None:
-            as_json = flags.pop("as_json")
-            with connect(*(flags.pop(flag) for flag in ("api_url", "api_token", "data_dir"))) as api:
-                answer = function(api, **flags)
-            if isinstance(answer, Rows):
-                print_rows(answer.rows, answer.columns, as_json=as_json)
-            else:
-                print_record(answer, as_json=as_json)
-
-        own = list(inspect.signature(function).parameters.values())[1:]
-        shared = [
-            inspect.Parameter(
-                flag, inspect.Parameter.KEYWORD_ONLY, default=False if flag == "as_json" else None, annotation=kind
-            )
-            for flag, kind in _SHARED.items()
-        ]
-        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name, help=function.__doc__)(run)
+        app.command(name)(asking(function))
         return function
 
     return add
+
+
+def asking(function: Callable[..., Answer]) -> Callable[..., None]:
+    """Return the command of a function: its first argument is the client, and what it returns is printed."""
+
+    def run(**flags: Any) -> None:
+        as_json = flags.pop("as_json")
+        with connect(*(flags.pop(flag) for flag in ("api_url", "api_token", "data_dir"))) as api:
+            answer = function(api, **flags)
+        if isinstance(answer, Rows):
+            print_rows(answer.rows, answer.columns, as_json=as_json)
+        else:
+            print_record(answer, as_json=as_json)
+
+    own = list(inspect.signature(function).parameters.values())[1:]
+    shared = [
+        inspect.Parameter(
+            flag, inspect.Parameter.KEYWORD_ONLY, default=False if flag == "as_json" else None, annotation=kind
+        )
+        for flag, kind in _SHARED.items()
+    ]
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
+    run.__doc__ = function.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def group(name: str, summary: str) -> typer.Typer:

@@ -35,7 +35,6 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "demo": Entry(
         EVERYTHING, "Send a minute of mixed traffic of three tenants through a running `up`.", "cli.demo:demo"
     ),
-    "doctor": Entry(EVERYTHING, "Say what is wrong with this installation.", "cli.doctor:doctor"),
     "proxy": Entry(SERVICES, "Run one sidecar in front of one vLLM server.", "cli.services:proxy"),
     "stream": Entry(SERVICES, "Run the stream: events from Kafka into ClickHouse.", "cli.services:stream"),
     "api": Entry(SERVICES, "Run the billing API.", "cli.services:api"),
@@ -45,6 +44,12 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "team": Entry(API, "Teams: parts of a tenant.", "cli.accounts:team"),
     "user": Entry(API, "Users: people and programs of a tenant.", "cli.accounts:user"),
     "key": Entry(API, "API keys.", "cli.keys:key"),
+    "price": Entry(API, "Price books: what tokens cost.", "cli.prices:price"),
+    "invoice": Entry(API, "Invoices.", "cli.invoices:invoice"),
+    "usage": Entry(API, "Who used what, and what it costs.", "cli.usage:usage"),
+    "audit": Entry(API, "Who did what, when.", "cli.usage:audit"),
+    "dashboards": Entry(AROUND, "Grafana as code.", "cli.dashboards:dashboards"),
+    "doctor": Entry(AROUND, "Say what is wrong with this installation.", "cli.doctor:doctor"),
 }
 
 

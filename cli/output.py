@@ -27,24 +27,32 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) ->
         print_json(list(rows))
         return
     shown = [column for column in columns if any(row.get(column) is not None for row in rows)] or list(columns)
-    table = Table(*shown, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in shown))
-    _console().print(table if rows else "none")
+    _print_cells(shown, [[_cell(row.get(column)) for column in shown] for row in rows])
 
 
 def print_record(record: Row, *, as_json: bool) -> None:
-    """Print one thing: as JSON, or a line for each field that has a value."""
+    """Print one thing: as JSON, or a line for each field that has a value; a list of things as a table below."""
     if as_json:
         print_json(record)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in record.items():
-        if value is not None and value not in ([], {}):
-            table.add_row(name, _cell(value))
-    _console().print(table)
+    lists = {name: value for name, value in record.items() if _is_table(value)}
+    plain = {name: value for name, value in record.items() if value not in (None, [], {}) and name not in lists}
+    _print_cells(None, [[name, _cell(value)] for name, value in plain.items()])
+    for name, rows in lists.items():
+        sys.stdout.write(f"\n{name}:\n")
+        print_rows(rows, list(rows[0]), as_json=False)
+
+
+def _print_cells(header: Sequence[str] | None, lines: Sequence[Sequence[str]]) -> None:
+    """Print an aligned table to a terminal, tabs between the cells to anything else."""
+    if not sys.stdout.isatty():
+        for line in ([header] if header else []) + list(lines):
+            sys.stdout.write("\t".join(line) + "\n")
+        return
+    table = Table(*(header or ()), box=None, header_style="bold", show_header=header is not None, pad_edge=False)
+    for line in lines:
+        table.add_row(*line)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 @contextmanager
@@ -62,13 +70,8 @@ def progress(title: str, total: float) -> Iterator[Callable[[float], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _console() -> Console:
-    """Return where tables go: as wide as the terminal, and never cut where there is none."""
-    return (
-        Console(highlight=False, markup=False, emoji=False)
-        if sys.stdout.isatty()
-        else Console(highlight=False, markup=False, emoji=False, width=1000, soft_wrap=True)
-    )
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
 
 
 def _cell(value: Any) -> str:

@@ -1,0 +1,138 @@
+"""`weighbridge doctor`: what is wrong with this installation, and all settings with their secrets masked."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+import typer
+
+from cli.client import DATA_DIR, Json, endpoints
+from cli.output import JsonFlag, print_json, print_rows
+from cli.services import SERVICES
+from contracts.settings import ENV_PREFIX, SettingsError, load
+
+FREE_BYTES: Final = 1 << 30
+PORTS: Final = {"redis": 6379, "rediss": 6379, "http": 80, "https": 443, "postgresql": 5432, "postgresql+asyncpg": 5432}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something looked at: whether it is well, and what is to be said about it."""
+
+    what: str
+    well: bool
+    says: str
+
+
+def doctor(
+    data_dir: Annotated[Path, typer.Option(help="Of a running `up`.")] = DATA_DIR,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look for what is wrong: a running `up` on the data folder if there is one, else the services' settings.
+
+    Exit status 1 when something is wrong.
+
+    Example: weighbridge doctor
+    """
+    running = (data_dir / "endpoints.json").exists()
+    findings = [_disk(data_dir), *(_parts(endpoints(data_dir)) if running else _services())]
+    settings = {} if running else _settings()
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings], "settings": settings})
+    else:
+        rows = [{"": "ok" if found.well else "WRONG", "what": found.what, "says": found.says} for found in findings]
+        print_rows(rows, ("", "what", "says"), as_json=False)
+        if settings:
+            typer.echo("")
+            print_rows(
+                [{"setting": name, "value": value} for name, value in settings.items()],
+                ("setting", "value"),
+                as_json=False,
+            )
+    if not all(found.well for found in findings):
+        raise typer.Exit(1)
+
+
+def _disk(folder: Path) -> Finding:
+    place = folder if folder.exists() else Path()
+    free = shutil.disk_usage(place).free
+    says = f"{free >> 20} MiB free"
+    return Finding(
+        "disk", free >= FREE_BYTES, says if free >= FREE_BYTES else f"{says}; the spool and ClickHouse need more"
+    )
+
+
+def _parts(known: Json) -> Iterator[Finding]:
+    """Look at everything that a running `up` names."""
+    for number, proxy in enumerate(known["proxies"], 1):
+        yield _listens(f"proxy {number}", proxy)
+    for upstream in known["upstreams"]:
+        yield _answers("upstream", f"{upstream}/health", "start vLLM; until then requests get 502")
+    yield _answers("api", f"{known['api']}/readyz", "see the log of api")
+    for server in ("kafka", "redis", "clickhouse", "database"):
+        if not known[server].startswith("sqlite"):
+            yield _listens(server, known[server])
+
+
+def _services() -> Iterator[Finding]:
+    """Look at each service's settings, and at the servers they name."""
+    addresses: dict[str, str] = {}
+    for name, service in SERVICES.items():
+        try:
+            values = load(getattr(import_module(f"{service.package}.settings"), service.settings)).model_dump()
+        except SettingsError as error:
+            yield Finding(f"settings of {name}", False, str(error))
+            continue
+        yield Finding(f"settings of {name}", True, "complete")
+        servers = ("kafka_bootstrap_servers", "redis_url", "clickhouse_url", "database_url")
+        addresses |= {setting: str(values[setting]) for setting in servers if setting in values}
+    for setting, address in addresses.items():
+        if not address.startswith(("sqlite", "unix")):
+            yield _listens(ENV_PREFIX + setting.upper(), address.split(",")[0])
+
+
+def _settings() -> dict[str, Any]:
+    """Return every setting of every service that can be read; secrets are stars."""
+    shown: dict[str, Any] = {}
+    for service in SERVICES.values():
+        try:
+            values = load(getattr(import_module(f"{service.package}.settings"), service.settings))
+        except SettingsError:
+            continue
+        for name, value in values:
+            shown[ENV_PREFIX + name.upper()] = None if value is None else _masked(str(value))
+    return dict(sorted(shown.items()))
+
+
+def _masked(text: str) -> str:
+    """Return a value without the password that an address may hold."""
+    scheme, separator, rest = text.partition("://")
+    return f"{scheme}://***@{rest.rpartition('@')[2]}" if separator and "@" in rest else text
+
+
+def _listens(what: str, address: str) -> Finding:
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+    try:
+        socket.create_connection((host, port), 2).close()
+    except OSError as error:
+        return Finding(
+            what, False, f"{_masked(address)} does not answer ({error.strerror or error}); start it or correct it"
+        )
+    return Finding(what, True, _masked(address))
+
+
+def _answers(what: str, url: str, hint: str) -> Finding:
+    try:
+        answer = httpx.get(url, timeout=5)
+    except httpx.HTTPError as error:
+        return Finding(what, False, f"{url} does not answer ({error}); {hint}")
+    if answer.is_success:
+        return Finding(what, True, url)
+    return Finding(what, False, f"{url} answers {answer.status_code}; {hint}")

@@ -1,0 +1,97 @@
+"""`weighbridge usage` and `weighbridge audit`: the questions people ask."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import typer
+
+from cli.api_command import Answer, From, Most, Rows, To, api_command, asking, given, group
+from cli.client import Api
+from cli.periods import moment, since
+from contracts.clock import utc_now
+from contracts.tables import SUMS
+
+audit: Final = group("audit", "Who did what, when.")
+
+Values = Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")]
+Start = Annotated[str, typer.Option("--from", help="A time, a date, or how long ago: 90m, 24h, 7d.")]
+ACTIONS: Final = ("at", "actor", "action", "target", "details")
+REQUESTS: Final = ("event_time", "tenant", "key", "model", "endpoint", "decision", "status", "code", "client_address")
+
+
+def show_usage(
+    api: Api,
+    *,
+    start: Start = "24h",
+    end: To = None,
+    bucket: Annotated[str | None, typer.Option(help="minute, hour, day or month. Default: one sum.")] = None,
+    group_by: Annotated[str, typer.Option(help="Such as tenant,model,tags.project.")] = "tenant,model",
+    time_zone: Annotated[str | None, typer.Option(help="Of days and months; default: the tenant's.")] = None,
+    tenant: Values = None,
+    model: Values = None,
+    key: Values = None,
+    most: Most = 1000,
+) -> Answer:
+    """Show who used what, and what it costs.
+
+    Example: weighbridge usage --from 7d --bucket day --group-by tenant
+    """
+    query = given(bucket=bucket, time_zone=time_zone, tenant=tenant, model=model, key=key)
+    window = {"from": since(start, utc_now()), "to": None if end is None else moment(end)}
+    rows = api.all("/v1/usage", most, group_by=group_by, **window, **query)
+    groups = [name.strip() for name in group_by.split(",")]
+    columns = (*(("bucket_start",) if bucket else ()), *groups, *SUMS, "billed_cost", "currency")
+    return Rows([_flat(row) for row in rows], columns)
+
+
+usage: Final = asking(show_usage)
+
+
+@api_command(audit, "requests")
+def search_requests(
+    api: Api,
+    *,
+    start: Start = "24h",
+    end: To = None,
+    tenant: Values = None,
+    key: Values = None,
+    model: Values = None,
+    decision: Values = None,
+    code: Values = None,
+    status: Values = None,
+    request_id: Values = None,
+    most: Most = 100,
+) -> Answer:
+    """Search what was asked of the fleet, also what was refused, newest first.
+
+    Example: weighbridge audit requests --from 1h --decision denied
+    """
+    query = given(
+        tenant=tenant, key=key, model=model, decision=decision, code=code, status=status, request_id=request_id
+    )
+    window = {"from": since(start, utc_now()), "to": None if end is None else moment(end)}
+    return Rows(api.all("/v1/audit/requests", most, **window, **query), REQUESTS)
+
+
+@api_command(audit, "actions")
+def list_actions(
+    api: Api,
+    *,
+    start: From = None,
+    end: To = None,
+    actor: Annotated[str | None, typer.Option(help="Who did it.")] = None,
+    action: Annotated[str | None, typer.Option(help="What, such as key.create.")] = None,
+    target: Annotated[str | None, typer.Option(help="The id it was done to.")] = None,
+    most: Most = 100,
+) -> Answer:
+    """List what admins did, newest first.
+
+    Example: weighbridge audit actions --action key.revoke
+    """
+    window = {"from": None if start is None else moment(start), "to": None if end is None else moment(end)}
+    return Rows(api.all("/v1/audit/actions", most, actor=actor, action=action, target=target, **window), ACTIONS)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the values of the group beside the sums."""
+    return {**row["group"], **{name: value for name, value in row.items() if name != "group"}}
