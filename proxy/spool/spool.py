@@ -9,13 +9,14 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from proxy.spool import record
-from proxy.spool.backlog import Backlog, Piece
+from proxy.spool.backlog import PIECE, Backlog, Piece
 from proxy.spool.record import Kind
 from proxy.spool.segment import PAGE, Segment
 
@@ -50,8 +51,9 @@ class Group:
 
     def sync(self) -> None:
         """Bring the group to the disk. Blocks, without the interpreter lock; call it in a thread. Raises OSError."""
-        for piece in self.pieces:
-            piece.segment.sync(piece.start, piece.end)
+        for segment, pieces in groupby(self.pieces, lambda piece: piece.segment):
+            run = list(pieces)
+            segment.sync(run[0].start, run[-1].end)
 
 
 class Spool:
@@ -113,6 +115,8 @@ class Spool:
                 replaced = self.open.pop(request_id, None)
                 if replaced is not None:
                     self._replaced.append(replaced)
+            if self._group_size >= PIECE:
+                self._close_piece()
             return
         replaced = self.open.get(request_id)
         if replaced is not None:

@@ -111,7 +111,7 @@ def test_no_event_is_forgotten_before_its_acknowledgement(steps):
             sent |= {number for each in taken for number in range(each.first, each.last + 1)}
         elif step[0] == "ack":
             acked = max(acked, min(step[1], last))
-            backlog.acknowledge(step[1] if step[1] <= last else last, now)
+            backlog.acknowledge(min(step[1], last), now)
         elif step[0] == "turn":
             segments.append(Paper())
         else:

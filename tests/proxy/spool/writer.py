@@ -1,4 +1,4 @@
-"""A process that writes to a spool as fast as it can, until it is killed. Says on stdout what it had synced and what it began."""
+"""A process that writes to a spool as fast as it can, until it is killed. Says what it opened and closed."""
 
 import sys
 import time
