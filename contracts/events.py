@@ -15,6 +15,7 @@ Count = Annotated[int, Meta(ge=0, le=10**12)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 Text = Annotated[str, Meta(max_length=2048)]
 Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Moment = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[float, Meta(ge=0)]
 
 Outcome = Literal["completed", "client_closed", "upstream_error", "upstream_timeout", "proxy_lost"]
@@ -53,8 +54,8 @@ class Request(Produced, kw_only=True, omit_defaults=True):
     endpoint: Text
     dialect: Name | None = None
     stream: bool = False
-    received_at: datetime
-    admitted_at: datetime | None = None
+    received_at: Moment
+    admitted_at: Moment | None = None
     client_address: Text | None = None
     user_agent: Text | None = None
 
@@ -94,10 +95,10 @@ class UsageData(Request, kw_only=True, omit_defaults=True):
     audio_seconds: Seconds | None = None
     inputs: Count | None = None
     choices: Count | None = None
-    forwarded_at: datetime | None = None
-    first_byte_at: datetime | None = None
-    first_token_at: datetime | None = None
-    last_byte_at: datetime | None = None
+    forwarded_at: Moment | None = None
+    first_byte_at: Moment | None = None
+    first_token_at: Moment | None = None
+    last_byte_at: Moment | None = None
     request_bytes: Count | None = None
     response_bytes: Count | None = None
 
@@ -108,7 +109,7 @@ class InstanceData(msgspec.Struct, kw_only=True, omit_defaults=True):
     producer: Name
     instance: Name
     model: Text | None = None
-    sampled_at: datetime
+    sampled_at: Moment
     healthy: bool
     in_flight: Count
     queued: Count
@@ -117,7 +118,7 @@ class InstanceData(msgspec.Struct, kw_only=True, omit_defaults=True):
     kv_cache_usage: Annotated[float, Meta(ge=0, le=1)] | None = None
     prompt_tokens_total: Count | None = None
     generation_tokens_total: Count | None = None
-    engine_started_at: datetime | None = None
+    engine_started_at: Moment | None = None
 
 
 class AckData(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -133,7 +134,7 @@ class QuotaData(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     tenant: Name
     window: Literal["day", "month"]
-    window_start: datetime
+    window_start: Moment
     generation: Count
     requests: Count
     input_tokens: Count
@@ -144,7 +145,7 @@ class ScalingData(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`weighbridge.scaling.v1`: load of one model over all its instances that reported within the horizon."""
 
     model: Text
-    as_of: datetime
+    as_of: Moment
     instances: Count
     in_flight: Count
     waiting: Count
@@ -173,7 +174,7 @@ class Event(msgspec.Struct, Generic[T], kw_only=True, omit_defaults=True):
     source: Name
     type: Name
     subject: Name
-    time: datetime
+    time: Moment
     datacontenttype: str | UnsetType = UNSET
     dataschema: Text | UnsetType = UNSET
     partitionkey: Name | UnsetType = UNSET
