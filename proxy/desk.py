@@ -79,7 +79,6 @@ class Desk:
         if usage is not None:
             self._recorder.closed(usage, now)
             self.in_flight -= 1
-            self._meters.in_flight.dec()
             self._meters.settle(usage)
 
     def progress(self, exchange: Exchange, now: datetime) -> None:
@@ -87,6 +86,10 @@ class Desk:
         usage = exchange.counted(now)
         if usage is not None:
             self._recorder.progressed(exchange.request_id, usage, now)
+
+    def flush_metrics(self) -> None:
+        """Write out what was counted."""
+        self._meters.flush(self.in_flight)
 
     def _drive(self, exchange: Exchange, step: Step, now: datetime) -> Decided | Ask:
         while True:
@@ -118,7 +121,6 @@ class Desk:
         elif exchange.usage is not None:
             self._recorder.opened(exchange.usage, now)
             self.in_flight += 1
-            self._meters.in_flight.inc()
 
     def _list(self, catalog: Catalog) -> None:
         self.house.models = catalog

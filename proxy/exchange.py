@@ -10,7 +10,7 @@ request: the decision, and the usage. `proxy.desk` performs the steps. Both lane
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -40,29 +40,30 @@ class State(Enum):
     SETTLED = auto()
 
 
-class Arrival(NamedTuple):
-    """A request as it came in. `size` counts the bytes of head and body."""
+class Arrival(msgspec.Struct, frozen=True, gc=False):
+    """A request as it came in. `size` counts the bytes of head and body; `fields` are the headers by lower-case name."""
 
     method: str
     target: bytes
     headers: Headers
+    fields: dict[bytes, bytes]
     body: bytes
     size: int
     client_address: str | None
     received_at: datetime
 
 
-class AskKey(NamedTuple):
+class AskKey(msgspec.Struct, frozen=True, gc=False):
     """Find out who a token belongs to, then call `identified`."""
 
     token: bytes
 
 
-class AskModels(NamedTuple):
+class AskModels(msgspec.Struct, frozen=True, gc=False):
     """Look again at what the upstream serves, then call `listed`."""
 
 
-class Forward(NamedTuple):
+class Forward(msgspec.Struct, frozen=True, gc=False):
     """Send this upstream, then call `forwarded`."""
 
     method: str
@@ -94,7 +95,6 @@ class Exchange:
     __slots__ = (
         "_arrival",
         "_call",
-        "_fields",
         "_house",
         "_principal",
         "_route",
@@ -112,7 +112,6 @@ class Exchange:
         self.usage: UsageData | None = None
         self._house = house
         self._arrival = arrival
-        self._fields = {name.lower(): value for name, value in arrival.headers}
         self._route: table.Route | None = None
         self._principal: Principal | None = None
         self._call: Call | None = None
@@ -131,7 +130,7 @@ class Exchange:
             return answer
         if not route.key:
             return self._pass_free()
-        token = admission.token(self._fields)
+        token = admission.token(self._arrival.fields)
         return AskKey(token) if token is not None else self.deny(admission.INVALID_KEY)
 
     def identified(self, who: Principal | Refusal, now: datetime) -> Step:
@@ -315,13 +314,13 @@ class Exchange:
             "epoch": house.epoch,
             "sequence": 1,  # the recorder gives the real one when a record becomes final
             "request_id": self.request_id,
-            "client_request_id": _text(self._fields.get(b"x-request-id")),
+            "client_request_id": _text(arrival.fields.get(b"x-request-id")),
             "tenant": key.tenant if key is not None else UNASSIGNED,
             "team": key.team if key is not None else None,
             "user": key.user if key is not None else None,
             "key": key.id if key is not None else None,
             "end_user": call.end_user if call is not None else None,
-            "tags": admission.tags(self._fields.get(admission.TAGS_HEADER), who.tags if who is not None else {}),
+            "tags": admission.tags(arrival.fields.get(admission.TAGS_HEADER), who.tags if who is not None else {}),
             "instance": house.instance,
             "model": call.model if call is not None else None,
             "endpoint": route.path
@@ -331,7 +330,7 @@ class Exchange:
             "stream": call.stream if call is not None else False,
             "received_at": arrival.received_at,
             "client_address": arrival.client_address,
-            "user_agent": _text(self._fields.get(b"user-agent")),
+            "user_agent": _text(arrival.fields.get(b"user-agent")),
         }
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 
-class Tokens(msgspec.Struct, frozen=True):
+class Tokens(msgspec.Struct, frozen=True, gc=False):
     """What a request used so far. `input` includes cached and cache-written tokens, `output` reasoning tokens."""
 
     input: int | None = None

@@ -1,11 +1,13 @@
 """Watching an answer pass: the protocol that streams and whole answers share."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from proxy.usage import Tokens
 
 
-class Count(NamedTuple):
+class Count(msgspec.Struct, frozen=True, gc=False):
     """What was counted. `whole`: every part of the request that the engine reports has reported."""
 
     tokens: Tokens

@@ -12,7 +12,7 @@ from proxy.dialects.base import BadRequestError
 
 Members = dict[str, msgspec.Raw]
 
-UNTRUSTED: Final = ("priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs")
+UNTRUSTED: Final = frozenset({"priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs"})
 """Members that let a client jump the queue, read other tenants' cache or steer the engine."""
 
 TRUE: Final = msgspec.Raw(b"true")

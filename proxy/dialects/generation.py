@@ -30,8 +30,9 @@ def read(body: bytes, salt: str, prompts: Callable[[Members], int]) -> Call:
         raise BadRequestError(f"`n` must be between 1 and {MAX_CHOICES}")
     inputs = prompts(members)
     end_user = text(members, "user")
-    for name in UNTRUSTED:
-        members.pop(name, None)
+    if not UNTRUSTED.isdisjoint(members):
+        for name in UNTRUSTED:
+            members.pop(name, None)
     members["cache_salt"] = msgspec.Raw(b'"' + salt.encode() + b'"')
     keep_usage, keep_continuous = _ask_for_usage(members) if stream else (False, False)
     return Call(

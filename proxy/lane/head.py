@@ -1,7 +1,9 @@
 """Heads of requests and answers, written from parsed fields: what was ambiguous on the wire is never passed on."""
 
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from proxy.errors import PHRASES, Answer
 from proxy.exchange import Forward
@@ -20,7 +22,7 @@ class Framing(Enum):
     CLOSE = auto()
 
 
-class ResponseHead(NamedTuple):
+class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     """The head of an upstream's answer."""
 
     status: int

@@ -43,7 +43,7 @@ class Lane:
             self.emptied.set()
 
     async def sweep(self) -> None:
-        """Enforce timeouts and record the progress of long streams, for ever."""
+        """Enforce timeouts, record the progress of long streams, write out metrics: for ever."""
         times = self.config.timeouts
         shortest = min(times.first_byte, times.idle, times.total, times.client_idle, self.config.progress_interval)
         tick = min(MAX_TICK, shortest / 2)
@@ -53,6 +53,7 @@ class Lane:
             for client in list(self.clients):
                 client.check(now)
             self.pool.sweep()
+            self.desk.flush_metrics()
 
     async def drain(self, seconds: float) -> None:
         """Let what runs finish, for at most `seconds`; cut the rest."""
@@ -68,3 +69,4 @@ class Lane:
                 for client in list(self.clients):
                     client.cut()
         self.pool.close()
+        self.desk.flush_metrics()

@@ -6,16 +6,16 @@ is merely not served. What is refused sets `broken`, and nothing more is read.
 
 from collections import deque
 from datetime import datetime
-from typing import NamedTuple
 
 import httptools
+import msgspec
 
 from contracts.clock import utc_now
 from proxy.exchange import Arrival
 from proxy.headers import Headers
 
 
-class Pending(NamedTuple):
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """A request that was read to its end, and whether the connection may live on after its answer."""
 
     arrival: Arrival
@@ -30,6 +30,7 @@ class RequestReader:
     __slots__ = (
         "_address",
         "_body",
+        "_fields",
         "_headers",
         "_in_head",
         "_max_body",
@@ -59,6 +60,7 @@ class RequestReader:
     def _start(self) -> None:
         self._target = b""
         self._headers: Headers = []
+        self._fields: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._size = self._taken = self._unfinished = 0
         self._in_head = False
@@ -80,7 +82,7 @@ class RequestReader:
 
     def unread(self, now: datetime) -> Arrival:
         """Return what is known of the request that could not be read."""
-        return Arrival("", self._target, self._headers, b"", self._size + self._taken, self._address, now)
+        return Arrival("", self._target, self._headers, self._fields, b"", self._size + self._taken, self._address, now)
 
     # -- called by the parser --------------------------------------------------------------------------------------
 
@@ -96,6 +98,10 @@ class RequestReader:
     def on_header(self, name: bytes, content: bytes) -> None:
         """Take a field; those of a trailer are dropped."""
         if self._in_head:
+            lowered = name.lower()
+            if lowered in self._fields and lowered in _ONCE:
+                self.broken = self.broken or ("invalid_request", f"A request has one `{name.decode()}`.")
+            self._fields[lowered] = content
             self._headers.append((name, content))
             self._size += len(name) + len(content) + 4
 
@@ -122,6 +128,7 @@ class RequestReader:
             method=self._parser.get_method().decode(),
             target=self._target,
             headers=self._headers,
+            fields=self._fields,
             body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
             size=self._size + self._taken,
             client_address=self._address,
@@ -147,26 +154,21 @@ class RequestReader:
         """Return why a head cannot be served."""
         if self._size > self._max_head:
             return _HEAD_TOO_LARGE
-        hosts = codings = 0
-        for name, content in self._headers:
-            lowered = name.lower()
-            if lowered == b"host":
-                hosts += 1
-            elif lowered == b"transfer-encoding":
-                codings += 1 if content.lower() == b"chunked" else 2
-            elif lowered == b"content-length" and int(content) > self._max_body:
-                return self._too_large()
-            elif lowered == b"expect":
-                self.expects = True
-        version = self._parser.get_http_version()
-        if codings > (1 if version == "1.1" else 0):
+        fields, version = self._fields, self._parser.get_http_version()
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
             return "invalid_request", "The only transfer coding that is served is `chunked`, in HTTP/1.1."
-        if version not in ("1.1", "1.0") or hosts > 1 or (hosts == 0 and version == "1.1"):
-            return "invalid_request", "A request is of HTTP/1.1 and has one `Host`."
+        if version not in _VERSIONS or (b"host" not in fields and version == "1.1"):
+            return "invalid_request", "A request is of HTTP/1.1 and names its `Host`."
+        if int(fields.get(b"content-length", b"0")) > self._max_body:
+            return self._too_large()
+        self.expects = b"expect" in fields
         return None
 
     def _too_large(self) -> tuple[str, str]:
         return "request_too_large", f"The request's body is larger than {self._max_body} bytes."
 
 
+_ONCE = frozenset({b"host", b"transfer-encoding", b"authorization", b"x-api-key"})
+_VERSIONS = frozenset({"1.1", "1.0"})
 _HEAD_TOO_LARGE = ("headers_too_large", "The request's head is too large.")

@@ -100,7 +100,7 @@ def with_usage(plain: bytes, prompt: int) -> bytes:
         mark = re.search(rb',"system_fingerprint":"[^"]*"', event)
         if mark is not None:
             fingerprint = mark[0]
-            event = event.replace(fingerprint, b"")
-        end = event.index(b'}],"prompt_token_ids"') + 2 if b'}],"prompt_token_ids"' in event else event.rindex(b"}]") + 2
-        out.append(event[:end] + usage + event[end:])
+        bare = event.replace(fingerprint, b"") if fingerprint else event
+        end = bare.index(b'}],"prompt_token_ids"') + 2 if b'}],"prompt_token_ids"' in bare else bare.rindex(b"}]") + 2
+        out.append(bare[:end] + usage + bare[end:])
     return b"".join(out)

@@ -1,5 +1,7 @@
 """Every recorded answer of real vLLM to chat and completions, through the lane, cut at every byte."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -17,7 +19,7 @@ def run(bench: Bench, one: Recorded, wire: bytes, *cuts: int) -> bytes:
     bench.forget()
     bench.send(post(one.path, one.request))
     bounds = [0, *cuts, len(wire)]
-    bench.answer(*[wire[start:end] for start, end in zip(bounds, bounds[1:], strict=False)])
+    bench.answer(*[wire[start:end] for start, end in pairwise(bounds)])
     (response,) = responses(bench.client.take())
     assert response.whole
     assert response.status == one.status

@@ -17,7 +17,9 @@ ANSWER = b'{"id":"chatcmpl-1","model":"tiny","choices":[],"usage":{"prompt_token
 
 
 def ok(body: bytes = ANSWER, *fields: bytes) -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Type: application/json", *fields, b"Content-Length: %d" % len(body), b"", body])
+    return b"\r\n".join(
+        [b"HTTP/1.1 200 OK", b"Content-Type: application/json", *fields, b"Content-Length: %d" % len(body), b"", body]
+    )
 
 
 def error(bench: Bench) -> tuple[int, str]:
@@ -73,7 +75,9 @@ def test_without_a_key_of_its_own_vllm_gets_none() -> None:
 def test_order_and_case_of_fields_are_kept() -> None:
     bench = Bench()
     bench.send(post(CHAT, BODY))
-    bench.answer(ok(ANSWER, b"X-B: 1", b"x-request-id: vllm", b"x-a: 2", b"Keep-Alive: timeout=5", b"Connection: keep-alive"))
+    bench.answer(
+        ok(ANSWER, b"X-B: 1", b"x-request-id: vllm", b"x-a: 2", b"Keep-Alive: timeout=5", b"Connection: keep-alive")
+    )
     head = bench.client.take().partition(b"\r\n\r\n")[0]
     assert head.split(b"\r\n") == [
         b"HTTP/1.1 200 OK",
@@ -113,7 +117,10 @@ def test_a_stream_is_settled_before_done_goes_out() -> None:
 @pytest.mark.parametrize(
     ("answer", "body"),
     [
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n", b"abc"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
+            b"abc",
+        ),
         (b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc", b"abc"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
         (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", b""),
@@ -254,7 +261,11 @@ def test_upstream_that_talks_nonsense() -> None:
     bench.send(post(CHAT, BODY))
     bench.answer(b"SSH-2.0-x\r\n")
     assert error(bench) == (502, "upstream_unreachable")
-    assert (bench.usage.outcome, bench.usage.status, bench.usage.error_code) == ("upstream_error", 502, "upstream_unreachable")
+    assert (bench.usage.outcome, bench.usage.status, bench.usage.error_code) == (
+        "upstream_error",
+        502,
+        "upstream_unreachable",
+    )
 
 
 def test_bytes_that_nobody_asked_for() -> None:
@@ -271,12 +282,16 @@ def test_error_in_a_stream_is_an_upstream_error() -> None:
     bench = Bench()
     bench.send(post(CHAT, b'{"model":"tiny","stream":true}'))
     body = b'data: {"error": {"message": "boom"}}\n\ndata: [DONE]\n\n'
-    bench.answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    bench.answer(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
     assert responses(bench.client.take())[0].body == body
     assert (bench.usage.outcome, bench.usage.status, bench.usage.accuracy) == ("upstream_error", 200, "unknown")
 
 
-@pytest.mark.parametrize(("status", "outcome", "accuracy"), [(400, "completed", "exact"), (503, "upstream_error", "unknown")])
+@pytest.mark.parametrize(
+    ("status", "outcome", "accuracy"), [(400, "completed", "exact"), (503, "upstream_error", "unknown")]
+)
 def test_errors_of_vllm_have_no_tokens(status: int, outcome: str, accuracy: str) -> None:
     bench = Bench()
     bench.send(post(CHAT, BODY))
@@ -405,6 +420,7 @@ def test_refusals(request_: bytes, expected: tuple[int, str]) -> None:
     (decision,) = bench.recorder.decisions
     assert (decision.decision, decision.status, decision.code) == ("denied", *expected)
     assert not bench.recorder.opens
+    bench.lane.desk.flush_metrics()
     assert bench.registry.get_sample_value("weighbridge_denied_total", {"code": expected[1]}) == 1
 
 

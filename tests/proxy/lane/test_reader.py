@@ -1,5 +1,7 @@
 """What is read as a request, at every byte boundary, and what is refused because two parsers might read it differently."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,9 @@ def essence(pending: Pending) -> tuple[object, ...]:
     return arrival.method, arrival.target, arrival.headers, arrival.body, arrival.size, pending.keep
 
 
-CHUNKED = b"POST /c HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: 1\r\n\r\n"
+CHUNKED = (
+    b"POST /c HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: 1\r\n\r\n"
+)
 STREAM = post("/a", b"hello") + get("/b?x=1") + CHUNKED + get("/d", b"Connection: close")
 
 
@@ -29,7 +33,7 @@ STREAM = post("/a", b"hello") + get("/b?x=1") + CHUNKED + get("/d", b"Connection
 def test_boundaries_mean_nothing(cuts: list[int]) -> None:
     reader = RequestReader(4096, 1000, None)
     bounds = [0, *sorted(cuts), len(STREAM)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         reader.feed(STREAM[start:end])
     assert reader.broken is None
     assert [essence(one) for one in reader.queue] == [essence(one) for one in read(STREAM).queue]
