@@ -1,0 +1,335 @@
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from contracts import keys, metrics, projection, redis_keys
+from contracts.clock import utc_now
+from contracts.projection import KeyRecord, Marker, SubjectRecord
+from proxy import key_directory, key_memory
+from proxy.identity import EXPIRED, INVALID, SUSPENDED, UNAVAILABLE, Identity, judge
+from proxy.key_changes import ChangeReader, KeySaver, connect
+from proxy.key_directory import RedisKeyDirectory
+from proxy.key_memory import KeyMemory, load
+from proxy.ports import Principal
+from tests.proxy import parts
+
+PEPPER = b"a pepper of sixteen bytes"
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TOKEN = keys.create("key_01jabcdefghjkmnpqrstvwxyz0").encode()
+
+
+class Api:
+    """Writes to Redis what the billing service would."""
+
+    def __init__(self, address):
+        self.redis = redis.Redis.from_url(address)
+        self.revision = 0
+
+    def put(self, kind, name, record):
+        self.revision += 1
+        place = redis_keys.key_record(name) if kind == "key" else redis_keys.subject_record(kind, name)
+        self.redis.hset(place, mapping={"revision": self.revision, "record": projection.encode(record)})
+        self.redis.xadd(redis_keys.CHANGES, {"kind": kind, "id": name})
+
+    def key(self, token=TOKEN, **fields):
+        record = KeyRecord(**({"id": "key_1", "tenant": "ten_a", "revision": self.revision + 1} | fields))
+        self.put("key", keys.digest(token, PEPPER), record)
+
+    def subject(self, kind, name, **fields):
+        self.put(kind, name, SubjectRecord(id=name, revision=self.revision + 1, **fields))
+
+    def whole(self, rebuilt_at=NOW):
+        marker = Marker(revision=self.revision, rebuilt_at=rebuilt_at)
+        self.redis.set(redis_keys.MARKER, projection.encode(marker))
+
+
+@pytest.fixture
+def server(tmp_path):
+    with parts.redis(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def api(server):
+    made = Api(server.address)
+    made.subject("tenant", "ten_a", tags={"tier": "gold", "who": "tenant"})
+    made.key()
+    made.whole()
+    yield made
+    made.redis.close()
+
+
+@asynccontextmanager
+async def directory_at(address, grace=timedelta(hours=1), memory=None, folder=None, follow=True):
+    client = connect(address)
+    memory = memory or KeyMemory()
+    directory = RedisKeyDirectory(client, memory, PEPPER, grace, utc_now)
+    if folder is not None:
+        for saved in load(folder, utc_now(), grace):
+            memory.restore(saved)
+            directory.as_of = max(directory.as_of, saved.as_of)
+    reader = ChangeReader(client, directory, utc_now, metrics.REDIS_UP.gauge(CollectorRegistry()))
+    directory.reader = reader
+    directory.saver = KeySaver(folder / "keys-x-1.json", memory, directory) if folder is not None else None
+    following = asyncio.create_task(reader.run() if follow else asyncio.sleep(3600))
+    try:
+        yield directory
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await client.aclose()
+
+
+async def until(condition, seconds=20.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_known_key_is_answered_and_then_from_memory(server, api):
+    async with directory_at(server.address) as directory:
+        assert directory.cached(TOKEN, utc_now()) is None
+        found = await directory.find(TOKEN, utc_now())
+        assert isinstance(found, Principal)
+        assert (found.key.id, found.key.tenant, found.tags) == ("key_1", "ten_a", {"tier": "gold", "who": "tenant"})
+        assert directory.cached(TOKEN, utc_now()) == found
+
+
+async def test_an_unknown_key_is_refused_and_let_in_once_it_is_made(server, api):
+    token = keys.create("key_01jabcdefghjkmnpqrstvwxyz1").encode()
+    async with directory_at(server.address) as directory:
+        assert await directory.find(token, utc_now()) == INVALID
+        assert directory.cached(token, utc_now()) == INVALID
+        await until(lambda: directory.reader.whole)
+        api.key(token)
+        async with asyncio.timeout(10):
+            while not isinstance(await directory.find(token, utc_now()), Principal):
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("token", [b"mistyped", b"wb_live_x", b"wb_\xff"])
+async def test_a_malformed_key_of_ours_asks_nobody(token):
+    if token == b"mistyped":
+        token = TOKEN[:-1] + (b"0" if TOKEN[-1:] != b"0" else b"1")
+    async with directory_at("redis://127.0.0.1:1/0", follow=False) as directory:
+        assert await directory.find(token, utc_now()) == INVALID
+
+
+async def test_a_revoked_key_is_refused_within_a_second(server, api):
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        waits = []
+        for _ in range(20):
+            assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+            await asyncio.to_thread(api.key, status="revoked")
+            began = time.monotonic()
+            while isinstance(await directory.find(TOKEN, utc_now()), Principal):
+                await asyncio.sleep(0.001)
+            waits.append(time.monotonic() - began)
+            assert directory.cached(TOKEN, utc_now()) == INVALID
+            await asyncio.to_thread(api.key, status="active")
+            while not isinstance(await directory.find(TOKEN, utc_now()), Principal):
+                await asyncio.sleep(0.001)
+        assert max(waits) < 1.0
+
+
+@pytest.mark.parametrize("kind", ["tenant", "team", "user"])
+async def test_a_suspended_subject_is_refused_and_back_again(server, api, kind):
+    api.subject("team", "team_a", tags={"who": "team", "team": "yes"})
+    api.subject("user", "user_a", tags={"who": "user"})
+    api.key(team="team_a", user="user_a", tags={"own": "key"})
+    name = {"tenant": "ten_a", "team": "team_a", "user": "user_a"}[kind]
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        found = await directory.find(TOKEN, utc_now())
+        assert found.tags == {"tier": "gold", "who": "user", "team": "yes", "own": "key"}
+        api.subject(kind, name, status="suspended")
+        await until(lambda: directory.cached(TOKEN, utc_now()) is None)
+        assert await directory.find(TOKEN, utc_now()) == SUSPENDED[kind]
+        api.subject(kind, name)
+        await until(lambda: directory.cached(TOKEN, utc_now()) is None)
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+
+
+async def test_while_redis_is_away_known_keys_go_on_and_others_wait(server, api):
+    other = keys.create("key_01jabcdefghjkmnpqrstvwxyz1").encode()
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        server.kill()
+        await until(lambda: not directory.connected)
+        assert isinstance(directory.cached(TOKEN, utc_now()), Principal)
+        directory.forget_answers()
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        assert await directory.find(other, utc_now()) == UNAVAILABLE
+        server.start()
+        await until(lambda: directory.reader.whole)
+        assert await directory.find(other, utc_now()) == INVALID
+
+
+async def test_the_grace_ends(server, api):
+    async with directory_at(server.address, grace=timedelta(seconds=2)) as directory:
+        await until(lambda: directory.reader.whole)
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        server.kill()
+        await until(lambda: not directory.connected)
+        later = utc_now() + timedelta(minutes=1)
+        assert directory.cached(TOKEN, later) is None
+        directory._clock = lambda: later
+        assert await directory.find(TOKEN, later) == UNAVAILABLE
+
+
+async def test_a_redis_that_lost_its_memory_says_nothing_about_keys(server, api):
+    other = keys.create("key_01jabcdefghjkmnpqrstvwxyz1").encode()
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        api.redis.flushall()
+        await until(lambda: not directory.reader.whole)
+        directory.forget_answers()
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        assert await directory.find(other, utc_now()) == UNAVAILABLE
+        api.subject("tenant", "ten_a")
+        api.key(status="revoked")
+        api.whole(NOW + timedelta(hours=1))
+        await until(lambda: directory.reader.whole)
+        await until(lambda: directory.cached(TOKEN, utc_now()) in (None, INVALID))
+        assert await directory.find(TOKEN, utc_now()) == INVALID
+        assert await directory.find(other, utc_now()) == INVALID
+
+
+async def test_a_change_that_was_missed_while_away_is_caught_up(server, api):
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        server.kill()
+        await until(lambda: not directory.connected)
+        server.start()
+        api.key(status="revoked")
+        await until(lambda: directory.reader.whole)
+        async with asyncio.timeout(10):
+            while await directory.find(TOKEN, utc_now()) != INVALID:
+                await asyncio.sleep(0.01)
+
+
+async def test_too_many_changes_at_once_have_everything_read_again(server, api, monkeypatch):
+    monkeypatch.setattr("proxy.key_changes.FELL_BEHIND", 3)
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        place = redis_keys.key_record(keys.digest(TOKEN, PEPPER))
+        revoked = KeyRecord(id="key_1", tenant="ten_a", status="revoked", revision=99)
+        with api.redis.pipeline(transaction=True) as pipe:
+            pipe.hset(place, mapping={"revision": 99, "record": projection.encode(revoked)})
+            for number in range(3):  # its own announcement was trimmed away
+                pipe.xadd(redis_keys.CHANGES, {"kind": "key", "id": f"other{number}"})
+            pipe.execute()
+        await until(lambda: directory.cached(TOKEN, utc_now()) is None)
+        assert await directory.find(TOKEN, utc_now()) == INVALID
+
+
+async def test_an_older_copy_brings_no_revoked_key_back(server, api):
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        api.key(status="revoked")
+        await asyncio.sleep(0.2)
+        assert await directory.find(TOKEN, utc_now()) == INVALID
+        old = KeyRecord(id="key_1", tenant="ten_a", revision=1)
+        api.redis.hset(
+            redis_keys.key_record(keys.digest(TOKEN, PEPPER)), mapping={"revision": 1, "record": projection.encode(old)}
+        )
+        directory.forget_answers()
+        assert await directory.find(TOKEN, utc_now()) == INVALID
+
+
+async def test_an_answer_is_checked_again_in_the_background(server, api, monkeypatch):
+    async with directory_at(server.address, follow=False) as directory:
+        directory.in_touch(utc_now())
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        api.key(status="revoked")
+        assert isinstance(directory.cached(TOKEN, utc_now()), Principal)
+        assert isinstance(directory.cached(TOKEN, utc_now() + timedelta(seconds=31)), Principal)
+        await until(lambda: directory.cached(TOKEN, utc_now()) == INVALID)
+
+
+async def test_a_proxy_started_while_redis_is_away_admits_what_the_last_one_knew(server, api, tmp_path):
+    other = keys.create("key_01jabcdefghjkmnpqrstvwxyz1").encode()
+    async with directory_at(server.address, folder=tmp_path) as directory:
+        await until(lambda: directory.reader.whole)
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        await directory.saver.save()
+    server.kill()
+    [path] = tmp_path.glob("keys-*.json")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert TOKEN not in path.read_bytes()
+    async with directory_at(server.address, folder=tmp_path) as directory:
+        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        assert await directory.find(other, utc_now()) == UNAVAILABLE
+    async with directory_at(server.address, folder=tmp_path, grace=timedelta(0)) as directory:
+        assert await directory.find(TOKEN, utc_now()) == UNAVAILABLE
+
+
+async def test_what_was_loaded_is_read_again_as_soon_as_redis_answers(server, api, tmp_path):
+    async with directory_at(server.address, folder=tmp_path) as directory:
+        await until(lambda: directory.reader.whole)
+        await directory.find(TOKEN, utc_now())
+        await directory.saver.save()
+    api.key(status="revoked")
+    async with directory_at(server.address, folder=tmp_path) as directory:
+        await until(lambda: directory.reader.whole)
+        server.kill()
+        await until(lambda: not directory.connected)
+        assert await directory.find(TOKEN, utc_now()) == INVALID
+
+
+def test_a_damaged_file_is_as_good_as_none(tmp_path):
+    (tmp_path / "keys-x-1.json").write_bytes(b"{")
+    assert load(tmp_path, NOW, timedelta(hours=1)) == []
+
+
+async def test_what_is_remembered_is_bounded(server, api, monkeypatch):
+    monkeypatch.setattr(key_memory, "KEPT", 20)
+    monkeypatch.setattr(key_directory, "ANSWERS_KEPT", 10)
+    monkeypatch.setattr(key_directory, "UNKNOWN_KEPT", 10)
+    tokens = [b"imported-%d" % number for number in range(50)]
+    for token in tokens:
+        api.key(token)
+    api.whole()
+    async with directory_at(server.address) as directory:
+        await until(lambda: directory.reader.whole)
+        for token in tokens:
+            assert isinstance(await directory.find(token, utc_now()), Principal)
+            assert await directory.find(token + b"?", utc_now()) == INVALID
+        assert (len(directory._answers), len(directory._unknown)) == (10, 10)
+        assert len(list(directory._memory.names())) == 21
+        assert not directory._running
+
+
+TAGS = st.dictionaries(st.sampled_from("abc"), st.text(max_size=2))
+
+
+@given(TAGS, TAGS, TAGS, TAGS, st.integers(-2, 2), st.booleans())
+def test_judgement(tenant, team, user, key, hours, team_suspended):
+    identity = Identity(
+        "d",
+        KeyRecord(
+            id="k", tenant="t", team="g", user="u", tags=key, expires_at=NOW + timedelta(hours=hours), revision=1
+        ),
+        SubjectRecord(id="t", tags=tenant, revision=1),
+        SubjectRecord(id="g", tags=team, revision=1, status="suspended" if team_suspended else "active"),
+        SubjectRecord(id="u", tags=user, revision=1),
+    )
+    found = judge(identity, NOW)
+    if hours <= 0:
+        assert found == EXPIRED
+    elif team_suspended:
+        assert found == SUSPENDED["team"]
+    else:
+        assert found == Principal(identity.key, {**tenant, **team, **user, **key})
