@@ -17,6 +17,7 @@ from contracts.events import Event, InstanceData, Produced, Request, RequestData
 
 Reason = Literal["empty", "broken_json", "unknown_version", "wrong_type", "invalid", "future_time", "too_old"]
 
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DECODERS: Final[dict[str, Any]] = {
     topic: msgspec.json.Decoder(topics.event_type(topic)) for topic in (topics.USAGE, topics.REQUEST, topics.INSTANCE)
@@ -88,7 +89,7 @@ def decode(record: Record, now: datetime, policy: Policy) -> Iterator[Event[Any]
         return
     try:
         parts = events.split(record.value)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         yield Dead(record, "broken_json", str(error), record.value)
         return
     for part in parts:
@@ -108,7 +109,7 @@ def _event(part: bytes, topic: str, now: datetime, policy: Policy) -> Event[Any]
         event: Event[Any] = _DECODERS[topic].decode(part)
     except msgspec.ValidationError as error:
         raise _version(part, topic) or Refused("invalid", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Refused("broken_json", str(error)) from None
     if event.type != topic:
         raise _other_type(event.type, topic)
@@ -164,6 +165,8 @@ def _version(part: bytes, topic: str) -> Refused | None:
         head = _head.decode(part)
     except msgspec.ValidationError:
         return None  # no JSON object
+    except _UNREADABLE as error:
+        return Refused("broken_json", str(error))
     if head.specversion != "1.0":
         return Refused("unknown_version", f"specversion is {head.specversion!r}")
     if isinstance(head.type, str) and head.type != topic:
@@ -181,5 +184,5 @@ def _other_type(found: str, topic: str) -> Refused:
 def _produced(part: bytes) -> Produced | None:
     try:
         return _origin.decode(part).data
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None

@@ -4,8 +4,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,6 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clic
     server.kill()
 
 
-Query = Callable[[str], list[tuple]]
 TABLES = (
     "usage_events",
     "request_events",
@@ -76,6 +76,6 @@ async def empty(store: ClickHouse) -> None:
         await store._client.command(f"TRUNCATE TABLE {tables.DATABASE}.{table}")
 
 
-async def rows(store: ClickHouse, sql: str) -> list[tuple]:
+async def rows(store: ClickHouse, sql: str) -> list[tuple[Any, ...]]:
     """Return what a query gives, as tuples."""
-    return list((await store._client.query(sql)).result_rows)
+    return [tuple(row) for row in (await store._client.query(sql)).result_rows]
