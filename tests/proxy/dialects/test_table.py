@@ -1,0 +1,32 @@
+from proxy.dialects import table
+
+
+def test_only_what_is_listed_passes() -> None:
+    assert set(table.ROUTES) == {
+        b"/v1/chat/completions",
+        b"/v1/completions",
+        b"/v1/models",
+        b"/version",
+        b"/health",
+        b"/ping",
+    }
+
+
+def test_metered_paths_need_a_key() -> None:
+    assert all(route.key for route in table.ROUTES.values() if route.dialect is not None)
+    assert {route.path for route in table.ROUTES.values() if not route.key} == {"/health", "/ping"}
+
+
+def test_paths_are_matched_as_written() -> None:
+    chat = table.find(b"/v1/chat/completions?x=1")
+    assert chat is not None
+    assert chat.path == "/v1/chat/completions"
+    for target in (
+        b"/v1/chat/completions/",
+        b"/V1/chat/completions",
+        b"http://h/v1/chat/completions",
+        b"*",
+        b"",
+        b"/v1/chat/completions#x",
+    ):
+        assert table.find(target) is None
