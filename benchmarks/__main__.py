@@ -5,6 +5,7 @@ python -m benchmarks --quick    half a minute, to see that it works; writes noth
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def main() -> int:
         )
         return 2
     plan = Plan.quick() if flags.quick else Plan()
+    before = os.getloadavg()[0]
     try:
         results = list(run(plan, flags.only or [*FIELD]))
     except (LoadError, RuntimeError) as error:
@@ -53,7 +55,7 @@ def main() -> int:
     print(table(results), *verdicts(results), sep="\n")
     out = flags.out or (None if flags.quick else DOCUMENT)
     if out is not None:
-        out.write_text(page(results, plan, utc_now()))
+        out.write_text(page(results, plan, before, utc_now()))
     return 0
 
 

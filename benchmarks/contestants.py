@@ -58,8 +58,8 @@ class Contestant:
         return sum(time.user + time.system for time in times)
 
     def resident_bytes(self) -> int:
-        """Memory that is resident, files mapped into memory included."""
-        return sum(process.memory_info().rss for process in self.processes())
+        """Memory that is resident, mapped files included; what processes share is counted once."""
+        return sum(process.memory_full_info().pss for process in self.processes())
 
 
 def free_port() -> int:

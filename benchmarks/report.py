@@ -67,13 +67,14 @@ def _verdict(met: bool) -> str:
     return "met" if met else "**missed**"
 
 
-def machine() -> list[str]:
-    """Return what was measured on and with."""
+def machine(before: float) -> list[str]:
+    """Return what was measured on and with; `before` is the load average of the last minute before it began."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     cores = len([line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("processor")])
     return [
         f"- {cores} cores ({cpu[1] if cpu else platform.machine()}), Linux {platform.release()}, "
         f"Python {platform.python_version()}",
+        f"- load average before the measurements: {before:.1f}",
         f"- {_said('nginx', '-v')}, {_said('wrk', '-v')}, mitmproxy {version('mitmproxy')}, uvloop {version('uvloop')}, "
         f"weighbridge at {_said('git', 'rev-parse', '--short', 'HEAD')}",
     ]
@@ -99,7 +100,7 @@ has one worker and passes everything on without a look.
 Whole answers: {rounds} × {seconds} s of `wrk -t1 -c{concurrency}`, the best. *New connections*: the same with
 `Connection: close`. *Added p50*: the median at one connection, less that of the upstream itself. Streams:
 {concurrency} at a time, {chunks} events each, one every {gap:.0f} ms; *CPU an event* is user and system time of the
-proxy's processes over the events that clients received. *Resident* is after all of this, mapped files included.
+proxy's processes over the events that clients received. *Resident* is after all of this, mapped files included and shared pages counted once.
 
 Goals:
 
@@ -112,7 +113,7 @@ Machine:
 """
 
 
-def page(results: list[Result], plan: Plan, now: datetime) -> str:
+def page(results: list[Result], plan: Plan, before: float, now: datetime) -> str:
     """Return docs/benchmarks.md."""
     return PAGE.format(
         table=table(results),
@@ -122,6 +123,6 @@ def page(results: list[Result], plan: Plan, now: datetime) -> str:
         chunks=CHUNKS,
         gap=GAP * 1e3,
         verdicts="\n".join(verdicts(results)),
-        machine="\n".join(machine()),
+        machine="\n".join(machine(before)),
         now=now,
     )

@@ -85,7 +85,7 @@ def test_the_page_has_ratios_to_nginx_and_says_what_was_missed():
         result("weighbridge", rate=24.0, cpu_per_event=4e-6, resident=151_000_000),
         result("mitmdump", rate=1.0),
     ]
-    page = report.page(results, Plan(), datetime(2026, 11, 1, tzinfo=UTC))
+    page = report.page(results, Plan(), 0.1, datetime(2026, 11, 1, tzinfo=UTC))
     assert "| weighbridge | 24 | 0.24 |" in page
     assert "| 0.60 ms |" in page
     assert "0.25 × nginx: **missed** (0.24)" in page

@@ -77,11 +77,15 @@ def ask(base: str, key: str, path: str, body: bytes) -> Exchange:
     answer = httpx.post(base + path, content=body, headers=headers, timeout=60)
     blanked = re.sub(rb'"id":"(chatcmpl|cmpl)-[^"]+"', rb'"id":"\1-"', answer.content)
     blanked = re.sub(rb'"created":\d+', b'"created":0', blanked)
+    blanked = re.sub(rb"<dict of \d+ items>", b"<dict of items>", blanked)
     return Exchange(answer.status_code, answer.headers.get("content-type"), blanked)
 
 
 def compare(vllm, system, path: str, body: bytes, ordered: bool) -> None:
-    """Ask both. vLLM may put two tokens into one event when it is busy, so a difference must show every time."""
+    """Ask both. vLLM may put two tokens into one event when it is busy, so a difference must show every time.
+
+    One difference is meant: where a field is missing, vLLM says how many fields it got, and the proxy adds one (`cache_salt`).
+    """
     for _ in range(5):
         direct = ask(vllm.url, vllm.key, path, body)
         proxied = ask(system.endpoints["proxy"], system.endpoints["demo_key"], path, body)
@@ -94,7 +98,10 @@ def compare(vllm, system, path: str, body: bytes, ordered: bool) -> None:
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_requests_get_vllms_bytes(vllm, system, name):
     recording = load(name)
-    compare(vllm, system, recording.path, recording.request_body, ordered=True)
+    body = recording.request_body
+    if recording.status == 200 and b'"seed"' not in body:  # left to chance, no two answers are the same
+        body = body.replace(b"{", b'{"seed": 7, ', 1)
+    compare(vllm, system, recording.path, body, ordered=True)
 
 
 @pytest.mark.parametrize("name", SEVERAL)
