@@ -100,7 +100,8 @@ has one worker and passes everything on without a look.
 Whole answers: {rounds} × {seconds} s of `wrk -t1 -c{concurrency}`, the best. *New connections*: the same with
 `Connection: close`. *Added p50*: the median at one connection, less that of the upstream itself. Streams:
 {concurrency} at a time, {chunks} events each, one every {gap:.0f} ms; *CPU an event* is user and system time of the
-proxy's processes over the events that clients received. *Resident* is after all of this, mapped files included and shared pages counted once.
+proxy's processes over the events that clients received. *Resident* is after all of this, mapped files included and
+shared pages counted once.
 
 Goals:
 
