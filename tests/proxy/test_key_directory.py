@@ -38,9 +38,9 @@ class Api:
         self.redis.hset(place, mapping={"revision": self.revision, "record": projection.encode(record)})
         self.redis.xadd(redis_keys.CHANGES, {"kind": kind, "id": name})
 
-    def key(self, token=TOKEN, **fields):
+    def key(self, token=TOKEN, pepper=PEPPER, **fields):
         record = KeyRecord(**({"id": "key_1", "tenant": "ten_a", "revision": self.revision + 1} | fields))
-        self.put("key", keys.digest(token, PEPPER), record)
+        self.put("key", keys.digest(token, pepper), record)
 
     def subject(self, kind, name, **fields):
         self.put(kind, name, SubjectRecord(id=name, revision=self.revision + 1, **fields))

@@ -1,0 +1,256 @@
+"""The whole proxy: its processes, from start to end, with real Kafka and Redis protocols around it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import msgspec
+import psutil
+import pytest
+
+from contracts import keys, topics
+from tests.proxy import parts
+from tests.proxy.parts import Ledger
+from tests.proxy.test_key_directory import Api
+from tests.servers import Server, free_port, listens, wait_until
+
+PEPPER = "a pepper of sixteen bytes"
+TOKEN = keys.create("key_01jabcdefghjkmnpqrstvwxyz0")
+AUTHORIZATION = {"authorization": f"Bearer {TOKEN}"}
+PROMISED = {
+    "weighbridge_requests_total",
+    "weighbridge_spool_bytes",
+    "weighbridge_ledger_lag_seconds",
+    "weighbridge_redis_up",
+    "weighbridge_upstream_up",
+    "weighbridge_published_events_total",
+}
+RUN = """
+import sys
+from contracts.settings import SettingsError, load
+from {package}.settings import {settings} as Settings
+from {package}.service import run
+try:
+    run(load(Settings, **dict(word.split("=", 1) for word in sys.argv[1:])))
+except SettingsError as error:
+    sys.exit(str(error))
+"""
+
+
+class House:
+    """Everything around a proxy, and how to start one."""
+
+    def __init__(self, folder, kafka, redis):
+        self.folder, self.kafka, self.redis = folder, kafka, redis
+        self.sim_port, self.port, self.admin_port = free_port(), free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.admin = f"http://127.0.0.1:{self.admin_port}"
+
+    def command(self, **flags):
+        settings = {
+            "upstream": f"http://127.0.0.1:{self.sim_port}",
+            "listen": f"127.0.0.1:{self.port}",
+            "admin": f"127.0.0.1:{self.admin_port}",
+            "instance": "gpu-0",
+            "key_pepper": PEPPER,
+            "kafka_bootstrap_servers": self.kafka.address,
+            "redis_url": self.redis.address,
+            "spool_dir": str(self.folder / "spool"),
+            "grace_seconds": "8",
+        }
+        words = [f"{name}={value}" for name, value in (settings | flags).items()]
+        return [sys.executable, "-c", RUN.format(package="proxy", settings="ProxySettings"), *words]
+
+    def ready(self):
+        try:
+            return httpx.get(f"{self.admin}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @contextmanager
+    def proxy(self, **flags):
+        server = Server(self.command(**flags), self.url, self.folder / "proxy.log", self.ready)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    def workers(self):
+        return httpx.get(f"{self.admin}/healthz").json()["workers"]
+
+    def metrics(self):
+        """Return the sum of each metric over its labels."""
+        sums = {}
+        for line in httpx.get(f"{self.admin}/metrics").text.splitlines():
+            if not line.startswith("#"):
+                name, _, value = line.replace("{", " {").rpartition(" ")
+                sums[name.split()[0]] = sums.get(name.split()[0], 0) + float(value)
+        return sums
+
+    def spools(self):
+        return [path for path in (self.folder / "spool").iterdir() if path.is_dir()]
+
+
+@pytest.fixture
+def house(tmp_path):
+    with parts.kafka(tmp_path) as kafka, parts.redis(tmp_path) as redis:
+        api = Api(redis.address)
+        api.subject("tenant", "ten_a")
+        api.key(TOKEN.encode(), pepper=PEPPER.encode())
+        api.whole()
+        api.redis.close()
+        made = House(tmp_path, kafka, redis)
+        code = RUN.format(package="sim", settings="SimSettings")
+        command = [sys.executable, "-c", code, f"sim_listen=127.0.0.1:{made.sim_port}", "sim_tokens_per_second=20"]
+        sim = Server(command, "", tmp_path / "sim.log", lambda: listens(made.sim_port))
+        try:
+            yield made
+        finally:
+            sim.stop()
+
+
+def ask(house, tokens=3, **fields):
+    body = {"model": "tiny", "prompt": "Say something.", "max_tokens": tokens} | fields
+    return httpx.post(f"{house.url}/v1/completions", json=body, headers=AUTHORIZATION, timeout=30)
+
+
+def usage(ledger):
+    kind = topics.event_type(topics.USAGE)
+    found = [msgspec.json.decode(raw) for raw in ledger.events.values()]
+    return [msgspec.convert(each, kind).data for each in found if each["type"] == topics.USAGE]
+
+
+async def test_a_request_ends_in_the_ledger_and_sigterm_leaves_nothing_behind(house):
+    with house.proxy() as proxy:
+        async with Ledger(house.kafka.address) as ledger:
+            answer = await asyncio.to_thread(ask, house)
+            assert answer.status_code == 200
+            await ledger.until(lambda: len(ledger.events) == 2)
+            [found] = usage(ledger)
+            reported = answer.json()["usage"]
+            assert (found.input_tokens, found.output_tokens) == (
+                reported["prompt_tokens"],
+                reported["completion_tokens"],
+            )
+            assert (found.tenant, found.key, found.outcome, found.accuracy) == ("ten_a", "key_1", "completed", "exact")
+            assert (found.producer, found.request_id) == ("weighbridge/gpu-0", answer.headers["x-request-id"])
+            await asyncio.to_thread(wait_until, lambda: house.metrics().keys() >= PROMISED, 10, "all metrics")
+            assert (await asyncio.to_thread(httpx.get, f"{house.admin}/readyz")).json() == {
+                "ready": True,
+                "not_ready": [],
+                "workers": "1 of 1",
+                "upstream": "up",
+                "redis": "up",
+                "kafka": "up",
+                "spool": "ok",
+                "draining": "no",
+            }
+            await asyncio.to_thread(ask, house)
+            proxy.process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(proxy.process.wait, 30) == 0
+            await ledger.until(lambda: len(usage(ledger)) == 2)
+    assert house.spools() == []
+    assert TOKEN not in (house.folder / "proxy.log").read_text()
+
+
+async def test_a_killed_worker_is_replaced_and_its_requests_are_accounted_for(house):
+    with house.proxy(workers="2"):
+        async with Ledger(house.kafka.address) as ledger:
+            before = house.workers()
+            assert len(before) == 2
+            async with httpx.AsyncClient(timeout=30) as client:
+                body = {"model": "tiny", "prompt": "x", "max_tokens": 400, "stream": True}
+                streams = []
+                for _ in range(8):
+                    request = client.build_request(
+                        "POST", f"{house.url}/v1/completions", json=body, headers=AUTHORIZATION
+                    )
+                    streams.append(await client.send(request, stream=True))
+                for pid in before:
+                    os.kill(pid, signal.SIGKILL)
+                await ledger.until(lambda: len(usage(ledger)) == 8, 60)
+                for stream in streams:
+                    await stream.aclose()
+            lost = usage(ledger)
+            assert {each.outcome for each in lost} == {"proxy_lost"}
+            assert {each.request_id for each in lost} == {stream.headers["x-request-id"] for stream in streams}
+            assert {each.accuracy for each in lost} <= {"estimated", "unknown"}
+            await asyncio.to_thread(wait_until, house.ready, 30, "new workers")
+            assert not set(before) & set(house.workers())
+            assert (await asyncio.to_thread(ask, house)).status_code == 200
+            await ledger.until(lambda: len(usage(ledger)) == 9)
+
+
+def test_a_killed_parent_takes_its_workers_along_and_can_be_started_again(house):
+    with house.proxy() as proxy:
+        [worker] = house.workers()
+        proxy.kill()
+        proxy.start()
+        assert ask(house).status_code == 200
+        wait_until(lambda: not psutil.pid_exists(worker), 20, "the orphan to end")
+
+
+def test_two_workers_share_the_port(house):
+    with house.proxy(workers="2"):
+        pids = house.workers()
+        for _ in range(20):
+            assert ask(house, tokens=1).status_code == 200
+        assert all(psutil.Process(pid).memory_info().rss < 150 << 20 for pid in pids)
+        wait_until(lambda: house.metrics().get("weighbridge_requests_total") == 20, 10, "both workers' counts")
+
+
+def test_drain_ends_the_workers_and_leaves_the_admin_server(house):
+    with house.proxy() as proxy:
+        assert httpx.post(f"{house.admin}/drain").status_code == 202
+        wait_until(lambda: not house.workers(), 20, "the workers to end")
+        answer = httpx.get(f"{house.admin}/readyz")
+        assert (answer.status_code, "draining" in answer.json()["not_ready"]) == (503, True)
+        assert httpx.get(f"{house.admin}/healthz").status_code == 200
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(20) == 0
+
+
+def test_what_kafka_did_not_get_waits_for_the_next_start(house):
+    with house.proxy() as proxy:
+        house.kafka.kill()
+        assert ask(house).status_code == 200
+        began = time.monotonic()
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(30) == 0
+        assert time.monotonic() - began < 20
+    assert len(house.spools()) == 1
+    house.kafka.start()
+
+    async def next_start():
+        async with Ledger(house.kafka.address) as ledger:
+            with house.proxy():
+                await ledger.until(lambda: len(usage(ledger)) == 1)
+
+    asyncio.run(next_start())
+
+
+@pytest.mark.parametrize("flag", ["listen", "admin"])
+def test_a_port_that_is_taken_is_named_with_its_flag(house, flag):
+    taken = f"127.0.0.1:{house.sim_port}"
+    result = subprocess.run(house.command(**{flag: taken}), capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert taken in last
+    assert f"--{flag}" in last
+
+
+def test_a_spool_folder_that_cannot_be_used_stops_the_start(house):
+    (house.folder / "spool").write_text("a file")
+    result = subprocess.run(house.command(), capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode != 0
+    assert "spool" in result.stderr
+
+
+def test_the_parent_has_no_traffic_code():
+    code = "import sys, proxy.service; sys.exit('mitmproxy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,47 @@
+import pytest
+
+from contracts.settings import SettingsError, load
+from proxy.settings import ProxySettings, address
+
+FINE = {"upstream": "http://127.0.0.1:8000", "key_pepper": "sixteen bytes or more", "spool_dir": "spool"}
+
+
+def test_revealed_settings_are_the_same_in_a_worker(monkeypatch):
+    settings = load(ProxySettings, **FINE, upstream_api_key="secret", trusted_proxies="10.0.0.1, ::1")
+    monkeypatch.setenv("WEIGHBRIDGE_UPSTREAM", "http://elsewhere:1")
+    assert ProxySettings.from_revealed(settings.revealed()) == settings
+    assert settings.trusted_proxies == ("10.0.0.1", "::1")
+    assert "secret" not in repr(settings)
+    assert "secret" not in repr(settings.traffic(("127.0.0.1", 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("upstream", "127.0.0.1:8000"),
+        ("upstream", "http://127.0.0.1:8000/v1"),
+        ("listen", "8080"),
+        ("admin", "nowhere"),
+        ("workers", "0"),
+        ("spool_max_bytes", "1000"),
+        ("on_spool_full", "maybe"),
+        ("publish_window_bytes", "10"),
+        ("grace_seconds", "0"),
+        ("key_pepper", "short"),
+    ],
+)
+def test_a_wrong_setting_is_named(name, value):
+    with pytest.raises(SettingsError, match=f"WEIGHBRIDGE_{name.upper()}"):
+        load(ProxySettings, **(FINE | {name: value}))
+
+
+def test_a_missing_upstream_is_named():
+    with pytest.raises(SettingsError, match="WEIGHBRIDGE_UPSTREAM is not set"):
+        load(ProxySettings, key_pepper="sixteen bytes or more")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0.0.0.0:80", ("0.0.0.0", 80)), ("[::1]:8080", ("::1", 8080)), ("host:1", ("host", 1))]
+)
+def test_addresses(text, expected):
+    assert address(text) == expected
