@@ -119,7 +119,11 @@ async def _money(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _conflict(request: Request, error: Exception) -> JSONResponse:
-    log.info("conflict", error=type(error).__name__)
+    assert isinstance(error, IntegrityError)
+    expected = str(error.orig).startswith(("UNIQUE", "FOREIGN KEY"))  # as SQLite says it
+    if not expected and getattr(error.orig, "sqlstate", None) not in {"23503", "23505"}:
+        return await _unexpected(request, error)
+    log.info("conflict", error=str(error.orig))
     return answer(request, Problem(409, "conflict", "this would duplicate or orphan a record that exists"))
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from fastapi import Path
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -89,6 +90,9 @@ _AMOUNT_SCHEMA: Final = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$", "examp
 Text = Annotated[StrictStr, StringConstraints(max_length=1024), AfterValidator(_printable)]
 Name = Annotated[StrictStr, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Id = Annotated[StrictStr, StringConstraints(pattern=r"^[a-z]{1,8}_[0-9a-z]{1,64}$")]
+Wanted = Annotated[str, Path(max_length=512), AfterValidator(_printable)]
+"""An id in a path: anything that can be looked for."""
+
 Count = Annotated[StrictInt, Field(ge=0, le=10**15)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(lambda moment: moment.astimezone(UTC))]
 Zone = Annotated[StrictStr, StringConstraints(max_length=64), AfterValidator(_zone)]

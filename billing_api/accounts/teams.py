@@ -9,7 +9,7 @@ from billing_api.accounts.models import Team
 from billing_api.accounts.schemas import MemberQuery, SubjectPatch, TeamIn, TeamView
 from billing_api.paging import page
 from billing_api.unit import Work, WorkRoute
-from billing_api.wire import Page
+from billing_api.wire import Page, Wanted
 
 router = APIRouter(prefix="/v1/teams", tags=["accounts"], route_class=WorkRoute)
 
@@ -28,19 +28,19 @@ async def list_teams(unit: Work, asked: Annotated[MemberQuery, Query()]) -> Page
 
 
 @router.get("/{team_id}")
-async def show_team(team_id: str, unit: Work) -> TeamView:
+async def show_team(team_id: Wanted, unit: Work) -> TeamView:
     """Show a team."""
     return TeamView.model_validate(await service.find(unit, Team, team_id))
 
 
 @router.patch("/{team_id}")
-async def change_team(team_id: str, body: SubjectPatch, unit: Work) -> TeamView:
+async def change_team(team_id: Wanted, body: SubjectPatch, unit: Work) -> TeamView:
     """Change a team. `status: suspended` is in force at the proxies within a second of the answer."""
     return TeamView.model_validate(await service.change(unit, Team, team_id, body))
 
 
 @router.delete("/{team_id}", status_code=204)
-async def delete_team(team_id: str, unit: Work) -> Response:
+async def delete_team(team_id: Wanted, unit: Work) -> Response:
     """End a team for good; its usage stays."""
     await service.remove(unit, Team, team_id)
     return Response(status_code=204)

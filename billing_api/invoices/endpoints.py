@@ -10,7 +10,7 @@ from billing_api.invoices.schemas import Finalization, InvoiceQuery, InvoiceSumm
 from billing_api.invoices.views import as_csv, shown, sums
 from billing_api.paging import page
 from billing_api.unit import AskingRoute, Work, WorkRoute
-from billing_api.wire import Page
+from billing_api.wire import Page, Wanted
 
 router = APIRouter(prefix="/v1/invoices", tags=["invoices"], route_class=WorkRoute)
 asking = APIRouter(prefix="/v1/invoices", tags=["invoices"], route_class=AskingRoute)
@@ -44,30 +44,30 @@ async def list_invoices(unit: Work, asked: Annotated[InvoiceQuery, Query()]) -> 
 
 
 @router.get("/{invoice_id}.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
-async def download_csv(invoice_id: str, unit: Work) -> Response:
+async def download_csv(invoice_id: Wanted, unit: Work) -> Response:
     """Download an invoice's lines as CSV."""
     return Response(as_csv(await service.find(unit.session, invoice_id)), media_type="text/csv; charset=utf-8")
 
 
 @router.get("/{invoice_id}.json")
-async def download_json(invoice_id: str, unit: Work) -> InvoiceView:
+async def download_json(invoice_id: Wanted, unit: Work) -> InvoiceView:
     """Download an invoice with its lines."""
     return InvoiceView(**shown(await service.find(unit.session, invoice_id)))
 
 
 @router.get("/{invoice_id}")
-async def show_invoice(invoice_id: str, unit: Work) -> InvoiceView:
+async def show_invoice(invoice_id: Wanted, unit: Work) -> InvoiceView:
     """Show an invoice with its lines."""
     return InvoiceView(**shown(await service.find(unit.session, invoice_id)))
 
 
 @router.post("/{invoice_id}/finalize")
-async def finalize_invoice(invoice_id: str, unit: Work, body: Finalization | None = None) -> InvoiceView:
+async def finalize_invoice(invoice_id: Wanted, unit: Work, body: Finalization | None = None) -> InvoiceView:
     """Close an invoice: it gets the next number and never changes again. What has no price, or is missing, prevents it."""
     return InvoiceView(**shown(await service.finalize(unit, invoice_id, body or Finalization())))
 
 
 @router.post("/{invoice_id}/void")
-async def void_invoice(invoice_id: str, unit: Work) -> InvoiceView:
+async def void_invoice(invoice_id: Wanted, unit: Work) -> InvoiceView:
     """Take an invoice back; its number stays used, and another can be made for the period."""
     return InvoiceView(**shown(await service.void(unit, invoice_id)))

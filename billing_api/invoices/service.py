@@ -72,6 +72,7 @@ async def draft(unit: Unit, body: PeriodIn) -> Invoice:
     measured = await measure(unit, body)
     tenant = await unit.session.get(Tenant, measured.tenant, with_for_update=True)
     assert tenant is not None
+    await _refuse_other_prices(unit, measured)
     covers = f"{tenant.id}:{measured.start.isoformat()}:{measured.end.isoformat()}"
     invoice = await unit.session.scalar(select(Invoice).where(Invoice.covers == covers))
     if invoice is None:
@@ -114,6 +115,7 @@ async def finalize(unit: Unit, wanted: str, body: Finalization) -> Invoice:
     if invoice.status == "finalized":
         return invoice
     _refuse_early(invoice, unit.now)
+    await _refuse_other_prices(unit, measured)
     await _fill(unit, invoice, measured)
     invoice.number = await _number(unit)
     invoice.status, invoice.finalized_at = "finalized", unit.now
@@ -154,10 +156,8 @@ def _window(body: PeriodIn, tenant: Tenant) -> tuple[datetime, datetime]:
 
 async def _fill(unit: Unit, invoice: Invoice, measured: Measured) -> None:
     """Store a calculation in a draft."""
-    books = await catalogue(unit.session, measured.start, measured.end, [measured.tenant])
-    if books != measured.books:
-        raise Problem(409, "prices_changed", "the price books changed meanwhile; try again", {"retry-after": "1"})
     calculation = measured.calculation
+    invoice.as_of, invoice.total, invoice.unpriced = unit.now, calculation.total, list(calculation.unpriced)
     invoice.lines.clear()
     await unit.session.flush()
     invoice.lines.extend(
@@ -174,7 +174,12 @@ async def _fill(unit: Unit, invoice: Invoice, measured: Measured) -> None:
         )
         for position, line in enumerate(calculation.lines)
     )
-    invoice.as_of, invoice.total, invoice.unpriced = unit.now, calculation.total, list(calculation.unpriced)
+
+
+async def _refuse_other_prices(unit: Unit, measured: Measured) -> None:
+    books = await catalogue(unit.session, measured.start, measured.end, [measured.tenant])
+    if books != measured.books:
+        raise Problem(409, "prices_changed", "the price books changed meanwhile; try again", {"retry-after": "1"})
 
 
 async def _number(unit: Unit) -> str:

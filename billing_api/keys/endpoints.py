@@ -10,7 +10,7 @@ from billing_api.keys.models import Key
 from billing_api.keys.schemas import KeyCreated, KeyIn, KeyPatch, KeyQuery, KeyView, Rotation, shown
 from billing_api.paging import page
 from billing_api.unit import Work, WorkRoute
-from billing_api.wire import Page
+from billing_api.wire import Page, Wanted
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=WorkRoute)
 
@@ -31,19 +31,19 @@ async def list_keys(unit: Work, asked: Annotated[KeyQuery, Query()]) -> Page[Key
 
 
 @router.get("/{key_id}")
-async def show_key(key_id: str, unit: Work) -> KeyView:
+async def show_key(key_id: Wanted, unit: Work) -> KeyView:
     """Show a key, without its secret."""
     return KeyView(**shown(await service.find(unit, key_id), unit.now))
 
 
 @router.patch("/{key_id}")
-async def change_key(key_id: str, body: KeyPatch, unit: Work) -> KeyView:
+async def change_key(key_id: Wanted, body: KeyPatch, unit: Work) -> KeyView:
     """Change what a key may do and how it is labelled; in force at the proxies within a second of the answer."""
     return KeyView(**shown(await service.change(unit, key_id, body), unit.now))
 
 
 @router.post("/{key_id}/rotate", status_code=201)
-async def rotate_key(key_id: str, unit: Work, body: Rotation | None = None) -> KeyCreated:
+async def rotate_key(key_id: Wanted, unit: Work, body: Rotation | None = None) -> KeyCreated:
     """Create a key with the same rights; the old one goes on for `overlap_seconds`."""
     overlap = timedelta(seconds=body.overlap_seconds if body else 0)
     row, secret = await service.rotate(unit, key_id, overlap)
@@ -52,6 +52,6 @@ async def rotate_key(key_id: str, unit: Work, body: Rotation | None = None) -> K
 
 
 @router.post("/{key_id}/revoke")
-async def revoke_key(key_id: str, unit: Work) -> KeyView:
+async def revoke_key(key_id: Wanted, unit: Work) -> KeyView:
     """Refuse a key from now on, at every proxy within a second of the answer."""
     return KeyView(**shown(await service.revoke(unit, key_id), unit.now))

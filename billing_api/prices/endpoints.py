@@ -23,7 +23,7 @@ from billing_api.prices.schemas import (
     QuoteView,
 )
 from billing_api.unit import AskingRoute, Unit, Work, WorkRoute
-from billing_api.wire import Page
+from billing_api.wire import Page, Wanted
 from contracts.rating import Price
 
 router = APIRouter(prefix="/v1/price-books", tags=["prices"], route_class=WorkRoute)
@@ -44,26 +44,26 @@ async def list_price_books(unit: Work, asked: Annotated[PriceBookQuery, Query()]
 
 
 @router.get("/{book_id}")
-async def show_price_book(book_id: str, unit: Work) -> PriceBookView:
+async def show_price_book(book_id: Wanted, unit: Work) -> PriceBookView:
     """Show a price book with its prices."""
     return PriceBookView.model_validate(await service.find(unit, book_id))
 
 
 @router.patch("/{book_id}")
-async def change_price_book(book_id: str, body: PriceBookPatch, unit: Work) -> PriceBookView:
+async def change_price_book(book_id: Wanted, body: PriceBookPatch, unit: Work) -> PriceBookView:
     """Rename a price book, or set when it ends."""
     return PriceBookView.model_validate(await service.change(unit, book_id, body))
 
 
 @router.get("/{book_id}/prices")
-async def list_prices(book_id: str, unit: Work) -> Page[PriceView]:
+async def list_prices(book_id: Wanted, unit: Work) -> Page[PriceView]:
     """List the prices of a book, all on one page: a book has at most 2000 when it is created."""
     book = await service.find(unit, book_id)
     return Page(data=[PriceView.model_validate(price) for price in book.prices], next_cursor=None)
 
 
 @router.post("/{book_id}/prices", status_code=201)
-async def create_price(book_id: str, body: PriceIn, unit: Work) -> PriceView:
+async def create_price(book_id: Wanted, body: PriceIn, unit: Work) -> PriceView:
     """Add a price to a book that is not in force yet."""
     return PriceView.model_validate(await service.add_price(unit, book_id, body))
 

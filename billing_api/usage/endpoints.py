@@ -10,6 +10,7 @@ from billing_api.usage import service
 from billing_api.usage.events import COLUMNS, newest, plain
 from billing_api.usage.schemas import EventPage, EventQuery, UsagePage, UsageQuery
 from billing_api.usage.windows import bounded
+from billing_api.wire import Wanted
 from contracts import tables
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=WorkRoute)
@@ -31,7 +32,7 @@ async def list_usage_events(unit: Work, asked: Annotated[EventQuery, Query()]) -
 
 
 @router.get("/events/{request_id}")
-async def show_usage_event(request_id: str, unit: Work) -> dict[str, Any]:
+async def show_usage_event(request_id: Wanted, unit: Work) -> dict[str, Any]:
     """Show the usage event of a request."""
     query = f"{ONE} WHERE request_id = {{wanted:String}} ORDER BY event_time LIMIT 1"
     rows = await unit.services.ledger.rows(query, {"wanted": request_id})

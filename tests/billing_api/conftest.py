@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,7 +52,9 @@ class Api:
     services: Services
     clock: FakeClock
 
-    async def post(self, path: str, body: Any = None, status: int = 201, **headers: str) -> dict[str, Any]:
+    async def post(
+        self, path: str, body: Any = None, status: int = 201, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         return self._read(await self.http.post(path, json=body, headers=headers), status)
 
     async def patch(self, path: str, body: Any, status: int = 200) -> dict[str, Any]:
@@ -99,9 +102,14 @@ async def _execute(url: str, statement: str) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return fresh_database(request, tmp_path)
+
+
+def fresh_database(request: pytest.FixtureRequest, folder: Path) -> str:
+    """Return the URL of a migrated, empty database of the kind that the fixture is asked for."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "api.db")
-        return f"sqlite:///{tmp_path / 'api.db'}"
+        shutil.copy(request.getfixturevalue("sqlite_template"), folder / "api.db")
+        return f"sqlite:///{folder / 'api.db'}"
     address = str(request.getfixturevalue("postgres"))
     name = f"api_{secrets.token_hex(6)}"
     asyncio.run(_execute(address, f"CREATE DATABASE {name} TEMPLATE template_api"))
@@ -151,14 +159,13 @@ def clickhouse_url(request: pytest.FixtureRequest) -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
-@pytest.fixture
-async def api(
-    database_url: str, redis: Redis, valkey: ValkeyServer, clickhouse_url: str, clock: FakeClock
-) -> AsyncIterator[Api]:
+@asynccontextmanager
+async def serving(database_url: str, redis_port: int, clickhouse_url: str, clock: FakeClock) -> AsyncIterator[Api]:
+    """Give the app, without its background tasks: a test repairs the projection itself."""
     settings = load(
         ApiSettings,
         database_url=database_url,
-        redis_url=f"redis://127.0.0.1:{valkey.port}/0",
+        redis_url=f"redis://127.0.0.1:{redis_port}/0",
         clickhouse_url=clickhouse_url,
         api_token=TOKEN,
         key_pepper=PEPPER,
@@ -171,3 +178,11 @@ async def api(
     await services.projector.copy.redis.aclose()
     await services.ledger.close()
     await services.database.close()
+
+
+@pytest.fixture
+async def api(
+    database_url: str, redis: Redis, valkey: ValkeyServer, clickhouse_url: str, clock: FakeClock
+) -> AsyncIterator[Api]:
+    async with serving(database_url, valkey.port, clickhouse_url, clock) as found:
+        yield found

@@ -1,10 +1,10 @@
-"""A real ledger for tests: the embedded ClickHouse with the stream's schema, filled with events and rolled up as the stream does."""
+"""A real ledger for tests: the embedded ClickHouse with the stream's schema, filled and rolled up as the stream does."""
 
 import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class TestLedger:
             "covered": 2,
             "ranges": [(1, 1), (missing + 2, missing + 2)],
         }
-        self._insert("producer_sequences", {**row, "stored_at": datetime(2026, 11, 1)})
+        self._insert("producer_sequences", {**row, "stored_at": datetime(2026, 11, 1, tzinfo=UTC)})
 
     def _event(self, at: datetime, tenant: str, fields: dict[str, Any]) -> dict[str, Any]:
         self.count += 1

@@ -11,7 +11,7 @@ from tests.billing_api.conftest import TOKEN, Api
 )
 async def test_wrong_tokens_are_refused(api: Api, header: str | None) -> None:
     api.http.headers.pop("authorization")
-    headers = {} if header is None else {"authorization": header.encode("latin-1")}
+    headers = {} if header is None else {b"authorization": header.encode("latin-1")}
     for method, path in (("GET", "/v1/tenants"), ("POST", "/v1/tenants"), ("GET", "/v1/audit/actions")):
         response = await api.http.request(method, path, headers=headers, json={"name": "x"})
         assert response.status_code == 401

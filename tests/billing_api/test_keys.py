@@ -9,12 +9,18 @@ from sqlalchemy import select
 
 from billing_api.keys.models import Key
 from contracts import keys, redis_keys
-from contracts.projection import key_decoder
+from contracts.projection import KeyRecord, key_decoder
 from tests.billing_api.conftest import NOW, PEPPER, Api
 
 
 def stored_under(secret: str) -> str:
     return redis_keys.key_record(keys.digest(secret.encode(), PEPPER.encode()))
+
+
+async def record_of(redis: Redis, secret: str) -> KeyRecord:
+    raw = await redis.hget(stored_under(secret), "record")
+    assert raw is not None
+    return key_decoder.decode(raw)
 
 
 async def test_a_new_key_is_shown_once_and_projected(api: Api, redis: Redis) -> None:
@@ -29,8 +35,7 @@ async def test_a_new_key_is_shown_once_and_projected(api: Api, redis: Redis) -> 
     shown = await api.get(f"/v1/keys/{made['id']}")
     assert "secret" not in shown
     assert shown == {name: value for name, value in made.items() if name != "secret"}
-    raw = await redis.hget(stored_under(made["secret"]), "record")
-    record = key_decoder.decode(raw)
+    record = await record_of(redis, made["secret"])
     assert (record.id, record.tenant, record.status) == (made["id"], tenant, "active")
     assert (record.models, record.endpoints, record.addresses) == (("llama",), None, ("10.1.2.3/32", "10.0.0.0/8"))
 
@@ -38,7 +43,7 @@ async def test_a_new_key_is_shown_once_and_projected(api: Api, redis: Redis) -> 
 async def test_no_secret_is_anywhere_in_sql_or_the_audit(api: Api) -> None:
     secret = "sk-imported-0123456789"
     tenant = await api.tenant()
-    made = await api.post("/v1/keys", {"tenant": tenant, "secret": secret}, **{"Idempotency-Key": "one"})
+    made = await api.post("/v1/keys", {"tenant": tenant, "secret": secret}, headers={"Idempotency-Key": "one"})
     assert made["secret"] is None
     assert made["imported"] is True
     async with api.services.database.reading() as session:
@@ -99,7 +104,7 @@ async def test_revoking_holds_at_once_and_for_good(api: Api, redis: Redis) -> No
     made = await api.post("/v1/keys", {"tenant": await api.tenant()})
     revoked = await api.post(f"/v1/keys/{made['id']}/revoke", status=200)
     assert (revoked["status"], revoked["revoked_at"]) == ("revoked", "2026-11-21T12:00:00Z")
-    record = key_decoder.decode(await redis.hget(stored_under(made["secret"]), "record"))
+    record = await record_of(redis, made["secret"])
     assert record.status == "revoked"
     api.clock.forward(seconds=5)
     assert await api.post(f"/v1/keys/{made['id']}/revoke", status=200) == revoked
@@ -113,7 +118,7 @@ async def test_rotation_overlaps_for_as_long_as_asked(api: Api, redis: Redis) ->
     assert (new["replaces"], new["models"], new["tags"]) == (made["id"], ["llama"], {"a": "b"})
     assert new["expires_at"] is None
     assert new["secret"] != made["secret"]
-    old = key_decoder.decode(await redis.hget(stored_under(made["secret"]), "record"))
+    old = await record_of(redis, made["secret"])
     assert (old.status, old.expires_at) == ("active", NOW + timedelta(seconds=60))
     assert (await api.get(f"/v1/keys/{made['id']}"))["status"] == "active"
     assert (await api.post(f"/v1/keys/{made['id']}/rotate", {}, 409))["code"] == "key_rotated"
@@ -143,7 +148,7 @@ async def test_a_key_is_changed_and_listed_by_owner(api: Api, redis: Redis) -> N
     await api.post("/v1/keys", {"tenant": await api.tenant()})
     changed = await api.patch(f"/v1/keys/{made['id']}", {"models": ["a"], "expires_at": "2027-01-01T01:00:00+01:00"})
     assert changed["expires_at"] == "2027-01-01T00:00:00Z"
-    assert key_decoder.decode(await redis.hget(stored_under(made["secret"]), "record")).models == ("a",)
+    assert (await record_of(redis, made["secret"])).models == ("a",)
     assert (await api.get("/v1/keys", team=team["id"]))["data"] == [changed]
     assert len((await api.get("/v1/keys"))["data"]) == 2
     assert (await api.post("/v1/keys/key_0/revoke", status=404))["code"] == "not_found"

@@ -165,9 +165,9 @@ async def test_parts_larger_than_their_whole_are_refused(api: Api) -> None:
 
 async def test_a_quote_is_repeated_under_its_idempotency_key(api: Api) -> None:
     body = {"tenant": await api.tenant(), "usage": [{"model": "a", "input_tokens": 1}]}
-    first = await api.post("/v1/price-books/quote", body, 200, **{"Idempotency-Key": "q"})
+    first = await api.post("/v1/price-books/quote", body, 200, headers={"Idempotency-Key": "q"})
     await api.post("/v1/price-books", BOOK)
-    assert await api.post("/v1/price-books/quote", body, 200, **{"Idempotency-Key": "q"}) == first
+    assert await api.post("/v1/price-books/quote", body, 200, headers={"Idempotency-Key": "q"}) == first
     assert (await api.post("/v1/price-books/quote", body, 200))["price_book"] is not None
 
 
@@ -194,7 +194,9 @@ def test_between_two_cuts_the_same_book_applies(found: list[Book], tenant: str, 
         chosen = {catalogue.book(tenant, "EUR", first + (last - first) * part / 4) for part in range(4)}
         assert len(chosen) == 1
         book = chosen.pop()
-        candidates = [one for one in found if one.covers(first) and one.currency == "EUR" and one.tenant in {None, tenant}]
+        candidates = [
+            one for one in found if one.covers(first) and one.currency == "EUR" and one.tenant in {None, tenant}
+        ]
         assert (book is None) == (not candidates)
         if book is not None:
             assert book.tenant == tenant or all(one.tenant is None for one in candidates)

@@ -1,4 +1,4 @@
-"""The copy in Redis: newest wins whatever the order, and it is whole again after Redis was away, restarted, flushed or ahead."""
+"""The copy in Redis: the newest wins in any order, and it is whole again after Redis was away, restarted, flushed or ahead."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from billing_api.projection import repair, revisions
 from billing_api.projection.copy import Copy
 from billing_api.projection.records import Entry
 from contracts import redis_keys
-from contracts.projection import marker_decoder, subject_decoder
+from contracts.projection import Marker, marker_decoder, subject_decoder
 from tests.billing_api.conftest import Api
 
 
@@ -28,7 +28,8 @@ async def marked(redis: Redis) -> int | None:
 
 
 async def changes(redis: Redis) -> list[tuple[str, str]]:
-    return [(fields[b"kind"].decode(), fields[b"id"].decode()) for _, fields in await redis.xrange(redis_keys.CHANGES)]
+    entries: Any = await redis.xrange(redis_keys.CHANGES)
+    return [(fields[b"kind"].decode(), fields[b"id"].decode()) for _, fields in entries]
 
 
 async def last_revision(api: Api) -> int:
@@ -178,14 +179,14 @@ async def test_a_redis_ahead_of_a_restored_database_is_overruled(api: Api, redis
     await api.services.projector.repair()
     key = redis_keys.subject_record("tenant", tenant)
     await redis.hset(key, mapping={"revision": 900, "record": "what the lost days wrote"})
-    marker = marker_decoder.decode(await redis.get(redis_keys.MARKER))
-    await Copy(redis).advance(
-        type(marker)(revision=900, rebuilt_at=marker.rebuilt_at), await redis.get(redis_keys.MARKER)
-    )
+    copy = Copy(redis)
+    found = await copy.marker()
+    assert found is not None
+    await copy.advance(Marker(revision=900, rebuilt_at=found[0].rebuilt_at), found[1])
     for _ in range(2):
         await api.services.projector.repair()
-    found = await subject(redis, "tenant", tenant)
-    assert (found.status, found.revision) == ("active", 901)
+    held = await subject(redis, "tenant", tenant)
+    assert (held.status, held.revision) == ("active", 901)
     assert await marked(redis) == 901 == await last_revision(api)
 
 
