@@ -4,8 +4,9 @@ An acknowledgement that was missed is not waited for: what it would have acknowl
 """
 
 import asyncio
+import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,7 +16,7 @@ from aiokafka.errors import KafkaError
 from contracts import events, topics
 from contracts.events import AckData
 
-_PAUSE_MOST: Final = 10.0
+_PAUSE_LEAST, _PAUSE_MOST = 0.25, 5.0
 _log = structlog.get_logger(__name__)
 _decoder = msgspec.json.Decoder(topics.event_type(topics.ACK))
 
@@ -29,14 +30,15 @@ class AckReader:
 
     async def run(self) -> None:
         """Read until cancelled; reconnects for ever."""
-        pause = 0.25
+        pause = _PAUSE_LEAST
         while True:
+            began = time.monotonic()
             try:
                 await self._session()
-            except (KafkaError, ConnectionError) as error:
-                _log.debug("acknowledgements away", error=repr(error), retry_in=pause)
+            except (KafkaError, OSError) as error:
+                _log.debug("acknowledgements away", error=repr(error))
+            pause = _PAUSE_LEAST if time.monotonic() - began > _PAUSE_MOST else min(2 * pause, _PAUSE_MOST)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _PAUSE_MOST)
 
     async def _session(self) -> None:
         consumer = AIOKafkaConsumer(

@@ -87,7 +87,7 @@ class Journal:
     async def keep_adopting(self) -> None:
         """Adopt orphans, now and again and again, so that a sibling's death is noticed."""
         while True:
-            await asyncio.to_thread(self._adopt)
+            self._adopted += await asyncio.to_thread(self._adopt)
             self._spool.others_bytes = sum(each.bytes_used for each in self._adopted)
             self.on_change()
             await asyncio.sleep(ADOPT_EVERY)
@@ -109,7 +109,8 @@ class Journal:
         for source in self.sources:
             source.close()
 
-    def _adopt(self) -> None:
+    def _adopt(self) -> list[Adopted]:
+        heirs = []
         for folder in adoption.folders(self._home):
             if folder in self._unreadable:
                 continue
@@ -123,6 +124,7 @@ class Journal:
                 continue
             _log.info("spool adopted", epoch=heir.epoch, lost_requests=heir.lost)
             if heir.backlog:
-                self._adopted.append(heir)
+                heirs.append(heir)
             else:
                 heir.close()
+        return heirs

@@ -1,5 +1,6 @@
 """How aiokafka is told to reach Kafka."""
 
+import logging
 import ssl
 from typing import Any
 
@@ -8,6 +9,7 @@ from contracts.settings import KafkaSettings
 
 def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     """Return the arguments that producers and consumers share. Raises OSError when a certificate cannot be read."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says at every attempt what we say once an outage
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "client_id": client_id,

@@ -28,14 +28,15 @@ ROUND_BYTES: Final = 256 << 10
 """Bytes of events read and sent at once: bounds memory, and how long the event loop is kept busy."""
 RECORD_BYTES: Final = 256 << 10
 REQUEST_TIMEOUT_MS: Final = 10_000
+_PIECES: Final = ROUND_BYTES // PIECE
 _ROUND_TIMEOUT: Final = 30.0
-_PAUSE_MOST: Final = 10.0
+_PAUSE_LEAST, _PAUSE_MOST = 0.25, 10.0
 _SINGLE: Final = [("content-type", events.CONTENT_TYPE.encode())]
 _BATCH: Final = [("content-type", events.BATCH_CONTENT_TYPE.encode())]
 _log = structlog.get_logger(__name__)
 
 
-class SpoolDamagedError(OSError):
+class SpoolDamagedError(Exception):
     """What was synced cannot be read back."""
 
 
@@ -59,13 +60,14 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until cancelled; reconnects for ever."""
-        pause = 0.25
+        pause = _PAUSE_LEAST
         while True:
             try:
                 await self._session()
-            except (KafkaError, TimeoutError, ConnectionError) as error:
-                pause = 0.25 if self.connected else min(2 * pause, _PAUSE_MOST)
-                _log.warning("kafka away", error=repr(error), retry_in=pause)
+            except (KafkaError, OSError) as error:
+                if self.connected or pause == _PAUSE_LEAST:
+                    _log.warning("kafka away", error=repr(error))
+                pause = _PAUSE_LEAST if self.connected else min(2 * pause, _PAUSE_MOST)
             self.connected = False
             await asyncio.sleep(pause)
 
@@ -81,6 +83,7 @@ class Publisher:
         try:
             await producer.start()
             self.connected = True
+            _log.info("kafka connected")
             while True:
                 await self._round(producer)
         finally:
@@ -95,8 +98,8 @@ class Publisher:
             again = source.backlog.overdue(now)
             if again:
                 _log.info("sending again", epoch=source.epoch, first=again[0].first, last=again[-1].last)
-                for piece in again:
-                    await self._send(producer, [piece])
+                for start in range(0, len(again), _PIECES):
+                    await self._send(producer, again[start : start + _PIECES])
             fresh = self._take(source, now)
             if fresh:
                 await self._send(producer, fresh)

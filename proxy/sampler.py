@@ -20,6 +20,8 @@ from proxy.settings import ProxySettings
 from proxy.upstream_metrics import EngineMetrics, parse
 
 EVERY: Final = 5.0
+EVERY_UNHEALTHY: Final = 1.0
+"""More often while the server is starting: whoever waits for it should not wait longer than it takes."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=4.0)
 _HEADERS: Final = [("content-type", events.CONTENT_TYPE.encode())]
 _log = structlog.get_logger(__name__)
@@ -46,7 +48,7 @@ class Sampler:
             try:
                 while True:
                     await self._publish(await self._sample(session))
-                    await asyncio.sleep(EVERY)
+                    await asyncio.sleep(EVERY if self.healthy else EVERY_UNHEALTHY)
             finally:
                 await self._disconnect()
 
@@ -98,7 +100,7 @@ class Sampler:
             async with asyncio.timeout(_TIMEOUT.total):
                 key = data.instance.encode()
                 await producer.send_and_wait(topics.INSTANCE, events.encode(event), key=key, headers=_HEADERS)
-        except (KafkaError, TimeoutError, ConnectionError) as error:
+        except (KafkaError, OSError) as error:
             _log.debug("sample lost", error=repr(error))
             await self._disconnect()
 

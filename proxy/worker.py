@@ -172,7 +172,11 @@ def main() -> int:
     except (OSError, msgspec.DecodeError) as error:
         _log.error("cannot open the spool", spool_dir=str(settings.spool_dir), error=str(error))
         return 2
-    uvloop.run(worker.run())
+    try:
+        uvloop.run(worker.run())
+    except BaseExceptionGroup:
+        _log.exception("worker failed")
+        return 1
     return 0
 
 

@@ -11,10 +11,10 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 from prometheus_client import multiprocess
 
@@ -42,6 +42,7 @@ class Workers:
         self.metrics_folder = Path(tempfile.mkdtemp(prefix="weighbridge-metrics-"))
         self._settings, self._listen = settings, listen
         self._processes: dict[int, Process] = {}
+        self._served = False
 
     @property
     def pids(self) -> list[int]:
@@ -57,8 +58,7 @@ class Workers:
         except* SettingsError as errors:
             raise errors.exceptions[0] from None
         finally:
-            for process in self._processes.values():
-                process.kill()
+            self.signal(signal.SIGKILL)
             shutil.rmtree(self.metrics_folder, ignore_errors=True)
 
     def drain(self) -> None:
@@ -69,14 +69,15 @@ class Workers:
     def signal(self, number: signal.Signals) -> None:
         """Send all workers a signal."""
         for process in self._processes.values():
-            process.send_signal(number)
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
 
     async def _keep(self, number: int) -> None:
         pause = _PAUSE_LEAST
         while not self.draining:
             began = time.monotonic()
             code = await self._run_one(number)
-            if code == WRONG_USE:
+            if code == WRONG_USE and not self._served:
                 raise SettingsError(f"worker {number} could not start; it said why above")
             if self.draining:
                 return
@@ -118,7 +119,8 @@ class Workers:
         with os.fdopen(descriptor, "rb") as pipe:
             transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
             while line := await reader.readline():
-                self.statuses[number] = msgspec.json.decode(line, type=Status)
+                self.statuses[number] = status.status_decoder.decode(line)
+                self._served = True
                 if self.draining and not self.statuses[number].draining:
-                    self._processes[number].send_signal(signal.SIGTERM)  # it started as we began to drain
+                    self.signal(signal.SIGTERM)  # it started as we began to drain
             transport.close()

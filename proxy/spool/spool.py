@@ -177,7 +177,7 @@ class Spool:
             segments.append(self._prepared.result())
         for segment in segments:
             segment.close()
-        if not self.open and self.backlog.acknowledged == self.last_sequence:
+        if not self.open and self.backlog.acknowledged >= self.last_sequence:
             remove_folder(self.folder)
         os.close(self._lock)
 

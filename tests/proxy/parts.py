@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -43,8 +44,14 @@ def redis(folder: Path) -> Iterator[Server]:
 def usage(recorder, **fields) -> UsageData:
     """Return a usage event's data, its id and place filled in."""
     now = utc_now()
-    common = {"producer": recorder.producer, "epoch": recorder.epoch, "sequence": 1, "tenant": "ten_a", "instance": "x"}
-    place = {
+    common: dict[str, Any] = {
+        "producer": recorder.producer,
+        "epoch": recorder.epoch,
+        "sequence": 1,
+        "tenant": "ten_a",
+        "instance": "x",
+    }
+    place: dict[str, Any] = {
         "request_id": recorder.new_request_id(),
         "endpoint": "/v1/completions",
         "received_at": now,
@@ -56,8 +63,14 @@ def usage(recorder, **fields) -> UsageData:
 def decision(recorder, **fields) -> RequestData:
     """Return a request event's data, its id and place filled in."""
     now = utc_now()
-    common = {"producer": recorder.producer, "epoch": recorder.epoch, "sequence": 1, "tenant": "ten_a", "instance": "x"}
-    place = {"request_id": recorder.new_request_id(), "endpoint": "/v1/completions", "received_at": now}
+    common: dict[str, Any] = {
+        "producer": recorder.producer,
+        "epoch": recorder.epoch,
+        "sequence": 1,
+        "tenant": "ten_a",
+        "instance": "x",
+    }
+    place: dict[str, Any] = {"request_id": recorder.new_request_id(), "endpoint": "/v1/completions", "received_at": now}
     return RequestData(**(common | place | {"decision": "denied"} | fields))
 
 
@@ -65,7 +78,7 @@ class Ledger:
     """Stands in for the stream: takes every event once and acknowledges each epoch up to its first gap."""
 
     def __init__(self, address: str) -> None:
-        self.records: list[object] = []
+        self.records: list[Any] = []
         self.events: dict[tuple[str, int], bytes] = {}
         self.repeats = 0
         self.acknowledges = True

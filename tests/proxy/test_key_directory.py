@@ -2,6 +2,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import redis
@@ -39,7 +40,8 @@ class Api:
         self.redis.xadd(redis_keys.CHANGES, {"kind": kind, "id": name})
 
     def key(self, token=TOKEN, pepper=PEPPER, **fields):
-        record = KeyRecord(**({"id": "key_1", "tenant": "ten_a", "revision": self.revision + 1} | fields))
+        defaults: dict[str, Any] = {"id": "key_1", "tenant": "ten_a", "revision": self.revision + 1}
+        record = KeyRecord(**(defaults | fields))
         self.put("key", keys.digest(token, pepper), record)
 
     def subject(self, kind, name, **fields):
@@ -70,7 +72,7 @@ def api(server):
 async def directory_at(address, grace=timedelta(hours=1), memory=None, folder=None, follow=True):
     client = connect(address)
     memory = memory or KeyMemory()
-    directory = RedisKeyDirectory(client, memory, PEPPER, grace, utc_now)
+    directory: Any = RedisKeyDirectory(client, memory, PEPPER, grace, utc_now)
     if folder is not None:
         for saved in load(folder, utc_now(), grace):
             memory.restore(saved)

@@ -2,6 +2,7 @@ import asyncio
 import tracemalloc
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +81,7 @@ async def test_events_arrive_and_leave_the_spool_when_acknowledged(tmp_path, kaf
         for record in ledger.records:
             [(name, kind)] = record.headers
             assert name == "content-type"
-            inside = [parts.msgspec.json.decode(raw) for raw in events.split(record.value)]
+            inside = [msgspec.json.decode(raw) for raw in events.split(record.value)]
             assert {each["type"] for each in inside} == {record.topic}
             assert {partition_of(each["subject"].encode(), 4) for each in inside} == {record.partition}
             if kind == events.CONTENT_TYPE.encode():
@@ -169,7 +170,7 @@ async def test_a_dead_siblings_spool_is_adopted_and_delivered(tmp_path, kafka, m
         dead.journal._thread.shutdown()
         dead.spool.close()
         await ledger.until(lambda: len(ledger.events) == 6)
-        event = parts.msgspec.json.decode(ledger.events[dead.spool.epoch, 6], type=topics.event_type(topics.USAGE))
+        event = msgspec.json.decode(ledger.events[dead.spool.epoch, 6], type=topics.event_type(topics.USAGE))
         assert (event.id, event.data.outcome, event.data.accuracy) == (
             f"{lost.request_id}.usage",
             "proxy_lost",

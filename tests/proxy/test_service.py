@@ -85,7 +85,7 @@ class House:
 
     def metrics(self):
         """Return the sum of each metric over its labels."""
-        sums = {}
+        sums: dict[str, float] = {}
         for line in httpx.get(f"{self.admin}/metrics").text.splitlines():
             if not line.startswith("#"):
                 name, _, value = line.replace("{", " {").rpartition(" ")

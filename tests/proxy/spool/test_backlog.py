@@ -12,6 +12,10 @@ class Paper:
         self.pending = 0
 
 
+def span(segment, start, end, first, last, size, now):
+    return Piece(segment, start, end, first, last, size, now)
+
+
 def piece(segment, first, last, size=1000):
     return Piece(segment, first * 1000, last * 1000 + 1000, first, last, size, written_at=float(first))
 
@@ -44,6 +48,7 @@ def test_silence_is_answered_by_sending_again_and_waiting_longer():
     now, waits = 100.0, []
     for _ in range(6):
         due = backlog.resend_at()
+        assert due is not None
         waits.append(due - now)
         now = due
         assert [each.first for each in backlog.overdue(now)] == [1]
@@ -102,7 +107,7 @@ def test_no_event_is_forgotten_before_its_acknowledgement(steps):
     for step in steps:
         now += 1.0
         if step[0] == "add":
-            backlog.add(Piece(segments[-1], last, last + step[1], last + 1, last + step[1], step[2], now))
+            backlog.add(span(segments[-1], last, last + step[1], last + 1, last + step[1], step[2], now))
             sizes[last + step[1]] = step[2]
             last += step[1]
         elif step[0] == "send":

@@ -134,6 +134,7 @@ class Crashes(RuleBasedStateMachine):
             if again and first:
                 heir.close()
                 heir = adoption.adopt(self.home / EPOCH, lost, utc_now())
+                assert heir is not None
                 assert published(heir) == first, "a second heir finds what the first one did"
             self.check(heir, power)
             heir.backlog.acknowledge(10**6, 0.0)

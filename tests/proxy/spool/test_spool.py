@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from contracts import topics
 from contracts.clock import utc_now
 from contracts.events import Event, UsageData
 from proxy.envelope import lost_event
-from proxy.spool import adoption, record, segment
+from proxy.spool import adoption, record
 from proxy.spool.record import FINAL, Kind
 from proxy.spool.segment import PAGE
 from proxy.spool.spool import Header, SpoolFullError
@@ -26,8 +27,9 @@ SEGMENT = 16 * PAGE
 
 @pytest.fixture
 def spool(tmp_path):
-    made = adoption.create(tmp_path, Header("weighbridge/x", EPOCH, 1), 12 * SEGMENT, SEGMENT)
-    close, closed = made.close, []
+    made: Any = adoption.create(tmp_path, Header("weighbridge/x", EPOCH, 1), 12 * SEGMENT, SEGMENT)
+    close = made.close
+    closed: list[bool] = []
 
     def once():
         if not closed:
@@ -122,6 +124,7 @@ def test_a_draft_that_holds_up_many_segments_is_carried_on(spool):
     spool.close()
     heir = adoption.adopt(spool.folder, lambda _header, draft, _sequence, _now: b"lost " + draft.body, utc_now())
     assert [entry.body for entry in events_of(heir)][-1] == b"lost draft"
+    assert heir is not None
     heir.close()
 
 
@@ -160,7 +163,7 @@ def test_a_full_disk_refuses_requests_and_never_kills(spool, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*arguments)
 
-    monkeypatch.setattr(segment.os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "pwrite", pwrite)
     with pytest.raises(SpoolFullError):  # noqa: PT012
         while True:
             spool.append(Kind.REQUEST, b"r", b"t", b"x" * 1000)
@@ -203,6 +206,7 @@ def test_of_two_heirs_one_wins_and_its_death_frees_the_spool(spool):
             each.join()
     heir = adoption.adopt(spool.folder, lost_event, utc_now())
     assert [entry.body for entry in events_of(heir)] == [b"body"]
+    assert heir is not None
     heir.close()
 
 
@@ -239,4 +243,5 @@ def test_kill_9_of_a_writing_process_loses_nothing(tmp_path, seed):
     assert all((each.accuracy, each.output_tokens) in (("estimated", 5), ("unknown", None)) for each in lost)
     assert all(each.admitted_at is not None for each in lost)
     assert topics.event_type(topics.USAGE) == Event[UsageData]
+    assert heir is not None
     heir.close()

@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from contracts.clock import utc_now
 from contracts.events import RequestData, UsageData
@@ -15,10 +16,21 @@ def main(home: str, epoch: str, segment: int) -> None:
     spool = adoption.create(Path(home), Header("weighbridge/x", epoch, 1), 200 * segment, segment)
     recorder = SpoolRecorder(spool, allow_when_full=False)
     now = utc_now()
-    common = {"producer": recorder.producer, "epoch": epoch, "sequence": 1, "tenant": "ten_a", "instance": "x"}
+    common: dict[str, Any] = {
+        "producer": recorder.producer,
+        "epoch": epoch,
+        "sequence": 1,
+        "tenant": "ten_a",
+        "instance": "x",
+    }
     while recorder.full() is None:
         request_id = recorder.new_request_id()
-        place = {"request_id": request_id, "endpoint": "/v1/completions", "received_at": now, "admitted_at": now}
+        place: dict[str, Any] = {
+            "request_id": request_id,
+            "endpoint": "/v1/completions",
+            "received_at": now,
+            "admitted_at": now,
+        }
         recorder.decided(RequestData(decision="admitted", **common, **place), now)
         usage = UsageData(outcome="completed", accuracy="exact", **common, **place)
         recorder.opened(usage, now)
