@@ -35,23 +35,24 @@ async def _run(url: str, action: Callable[[Connection], None]) -> None:
         await engine.dispose()
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
+def config() -> Config:
+    """Return where the migrations are, for Alembic; the connection goes into its attributes."""
+    found = Config()
+    found.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return found
 
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    settings = config()
+    settings.attributes["connection"] = connection
+    command.upgrade(settings, "head")
 
 
 def _check(connection: Connection) -> None:
     present = MigrationContext.configure(connection).get_current_revision()
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    newest = ScriptDirectory.from_config(config()).get_current_head()
     if present != newest:
         raise SettingsError(
             f"WEIGHBRIDGE_DATABASE_URL: its schema is at {present or 'nothing'}, not {newest}: run `weighbridge migrate`"

@@ -1,6 +1,9 @@
 """Running the billing API as a process."""
 
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 import uvicorn
@@ -29,19 +32,30 @@ def run(settings: ApiSettings) -> None:
             app, log_config=None, access_log=False, timeout_graceful_shutdown=20, server_header=False
         )
         structlog.get_logger().info("listening", address=settings.api_listen)
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config).run(sockets=[listener])
 
 
 def _listen(settings: ApiSettings) -> socket.socket:
     host, port = settings.address
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(address[0]), port), family=family, backlog=1024)
     except OSError as error:
         raise SettingsError(
             f"WEIGHBRIDGE_API_LISTEN: cannot listen on {settings.api_listen} ({error.strerror or error}): "
             "choose another address with --listen"
         ) from error
-    return listener
+
+
+class _Server(uvicorn.Server):
+    """Ends in order at a signal, and does not raise the signal again afterwards, as uvicorn does: `run` returns."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Listen for the signals while serving."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

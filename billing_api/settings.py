@@ -1,6 +1,6 @@
 """What the billing API needs to know to start."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from contracts.settings import ClickHouseSettings, DatabaseSettings, PepperSettings, RedisSettings
 
@@ -14,6 +14,13 @@ class ApiSettings(DatabaseSettings, RedisSettings, ClickHouseSettings, PepperSet
         pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}$",
         description="HOST:PORT to listen on (--listen)",
     )
+
+    @field_validator("api_listen")
+    @classmethod
+    def _real_port(cls, value: str) -> str:
+        if int(value.rpartition(":")[2]) > 65535:
+            raise ValueError("a port is at most 65535")
+        return value
 
     @property
     def address(self) -> tuple[str, int]:
