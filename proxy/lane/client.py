@@ -5,6 +5,8 @@ more than `MAX_PIPELINED` bytes of further requests meanwhile is not read until 
 """
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -321,6 +323,9 @@ class ClientConnection(asyncio.Protocol):
         """End an answer that has begun and cannot be completed: the client must see that it is broken."""
         log.warning("an answer broke off", outcome=outcome, error=message, request_id=running.exchange.request_id)
         self._end(outcome, outcome)
+        if running.framing is Framing.CLOSE:  # only a RST tells the end of such an answer from its breaking off
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     def _end(self, outcome: Outcome, error_code: str | None = None) -> None:

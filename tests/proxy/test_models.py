@@ -38,7 +38,7 @@ LIST = b'{"data":[{"id":"tiny"}]}'
 
 
 async def test_failures_change_nothing() -> None:
-    upstream, catalogs = Upstream(), []
+    upstream, catalogs = Upstream(), list[Catalog]()
     upstream.answers = [OSError("down"), (401, LIST), (200, b"<html>"), (200, LIST), OSError("down again")]
     watch = ModelWatch(upstream.fetch, 30, catalogs.append)
     for _ in range(5):
@@ -47,7 +47,7 @@ async def test_failures_change_nothing() -> None:
 
 
 async def test_one_look_serves_all_who_ask() -> None:
-    upstream, catalogs = Upstream(), []
+    upstream, catalogs = Upstream(), list[Catalog]()
     upstream.answers = [(200, LIST)]
     upstream.gate.clear()
     watch = ModelWatch(upstream.fetch, 30, catalogs.append)

@@ -215,9 +215,9 @@ def test_pipelining_is_bounded() -> None:
     bench = Bench()
     bench.send(post(CHAT, BODY))
     bench.send(post(CHAT, BODY[:-1] + b" " * 70_000 + b"}"))
-    assert not bench.client.reading
+    assert not bench.client.is_reading()
     bench.answer(ok())
-    assert bench.client.reading
+    assert bench.client.is_reading()
 
 
 # -- flow and ends -----------------------------------------------------------------------------------------------------
@@ -227,14 +227,14 @@ def test_a_slow_client_makes_vllm_wait() -> None:
     bench = Bench()
     bench.send(post(CHAT, BODY))
     bench.client.protocol.pause_writing()
-    assert not bench.upstream.reading
+    assert not bench.upstream.is_reading()
     bench.client.protocol.resume_writing()
-    assert bench.upstream.reading
+    assert bench.upstream.is_reading()
     bench.client.protocol.pause_writing()
     bench.answer(ok())
-    assert bench.upstream.reading  # it is in the pool again
+    assert bench.upstream.is_reading()  # it is in the pool again
     bench.send(post(CHAT, BODY))
-    assert not bench.upstream.reading  # the client still does not read
+    assert not bench.upstream.is_reading()  # the client still does not read
 
 
 def test_client_that_leaves_before_the_answer() -> None:
