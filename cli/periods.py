@@ -7,7 +7,7 @@ from typing import Final
 from cli.errors import CommandError
 from contracts.clock import rfc3339
 
-_AGO: Final = re.compile(r"(\d{1,6})([mhd])")
+_AGO: Final = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -17,11 +17,11 @@ def moment(text: str) -> str:
         if len(text) == len("2026-11-01"):
             return rfc3339(datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC))
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        if parsed.tzinfo is not None:
+            return rfc3339(parsed)
+    except (ValueError, OverflowError):
         raise CommandError(f"{text!r} is no time: write 2026-11-01 or 2026-11-01T00:00:00Z", 2) from None
-    if parsed.tzinfo is None:
-        raise CommandError(f"{text!r} names no zone: write 2026-11-01T00:00:00Z, or with +01:00", 2)
-    return rfc3339(parsed)
+    raise CommandError(f"{text!r} names no zone: write 2026-11-01T00:00:00Z, or with +01:00", 2)
 
 
 def since(text: str, now: datetime) -> str:

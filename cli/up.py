@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from cli.client import Api
 from cli.errors import CommandError
 from cli.first_run import UNKNOWN_MODEL, create_demo, served_model
+from cli.output import progress
 from contracts import logs
 from contracts.settings import ClickHouseSettings, DatabaseSettings, KafkaSettings, RedisSettings, load
 from embedded import plan, ports
@@ -59,19 +60,27 @@ def up(
     """
     settings = load(UpSettings)
     logs.configure("warning", "up")
-    proxy_ports = _proxy_ports(upstream or [], proxy_port, api_port)
+    upstreams = [url.rstrip("/") for url in upstream or []]
+    proxy_ports = _proxy_ports(upstreams, proxy_port, api_port)
     try:
-        with DataFolder(data_dir) as folder:
+        with _opened(data_dir) as folder:
             choices = _choices(
                 settings,
                 folder,
-                [url.rstrip("/") for url in upstream or []],
+                upstreams,
                 proxy_ports=proxy_ports,
                 api_port=api_port,
                 workers=workers,
             )
             _System(folder, choices).run(once=exit_after_ready)
-    except (FolderInUseError, FolderBrokenError) as error:
+    except FolderBrokenError as error:
+        raise CommandError(str(error), 2) from None
+
+
+def _opened(data_dir: Path) -> DataFolder:
+    try:
+        return DataFolder(data_dir)
+    except FolderInUseError as error:
         raise CommandError(str(error), 2) from None
     except OSError as error:
         raise CommandError(f"{data_dir} cannot be used ({error.strerror}); give another --data-dir", 2) from error
@@ -147,16 +156,23 @@ class _System:
             self._supervisor.stop()
 
     def _start(self) -> None:
-        self._supervisor.start(plan.servers(self._choices))
-        self._supervisor.run_once(plan.migration(self._choices))
-        self._supervisor.start(plan.services(self._choices))
+        levels = [plan.servers(self._choices), plan.services(self._choices), plan.proxies(self._choices)]
+        with progress("Starting", sum(map(len, levels))) as done:
+            self._supervisor.start(levels[0])
+            self._supervisor.run_once(plan.migration(self._choices))
+            done(len(levels[0]))
+            self._supervisor.start(levels[1])
+            done(len(levels[0]) + len(levels[1]))
+            self._find_demo()
+            self._supervisor.start(levels[2])
+
+    def _find_demo(self) -> None:
         self._demo = self._folder.demo()
         if self._demo is None:
             api = Api(f"http://{ports.LOOPBACK}:{self._choices.api_port}", self._choices.api_token)
             self._demo = create_demo(api)
             api.close()
             self._folder.remember_demo(self._demo)
-        self._supervisor.start(plan.proxies(self._choices))
 
     def _announce(self) -> None:
         assert self._demo is not None

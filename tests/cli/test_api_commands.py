@@ -1,0 +1,215 @@
+"""What commands send to the billing API, and what they print of its answers."""
+
+import pytest
+
+from cli.api_command import tags
+from cli.errors import CommandError
+
+KEY = {"id": "key_1", "name": "ci", "tenant": "ten_1", "status": "active", "secret": "wb_live_x", "models": ["a", "b"]}
+
+
+def page(*rows):
+    return {"data": list(rows), "next_cursor": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (
+            ["tenant", "create", "Search", "--time-zone", "Europe/Berlin", "--currency", "EUR", "--tag", "a=b=c"],
+            (
+                "POST",
+                "/v1/tenants",
+                {"name": "Search", "time_zone": "Europe/Berlin", "currency": "EUR", "tags": {"a": "b=c"}},
+            ),
+        ),
+        (["team", "create", "R", "--tenant", "ten_1"], ("POST", "/v1/teams", {"name": "R", "tenant": "ten_1"})),
+        (
+            ["user", "create", "ada", "--tenant", "ten_1", "--team", "team_1", "--external-id", "7"],
+            ("POST", "/v1/users", {"name": "ada", "tenant": "ten_1", "team": "team_1", "external_id": "7"}),
+        ),
+        (["tenant", "suspend", "ten_1"], ("PATCH", "/v1/tenants/ten_1", {"status": "suspended"})),
+        (["user", "resume", "user_1"], ("PATCH", "/v1/users/user_1", {"status": "active"})),
+        (["team", "set", "team_1", "--name", "New"], ("PATCH", "/v1/teams/team_1", {"name": "New"})),
+        (["team", "delete", "team_1"], ("DELETE", "/v1/teams/team_1", None)),
+        (
+            ["key", "create", "--tenant", "ten_1", "--model", "a", "--model", "b", "--address", "10.0.0.0/8"],
+            ("POST", "/v1/keys", {"tenant": "ten_1", "models": ["a", "b"], "addresses": ["10.0.0.0/8"]}),
+        ),
+        (
+            ["key", "rotate", "key_1", "--overlap-seconds", "60"],
+            ("POST", "/v1/keys/key_1/rotate", {"overlap_seconds": 60}),
+        ),
+        (["key", "revoke", "key_1"], ("POST", "/v1/keys/key_1/revoke", None)),
+        (
+            [
+                "price",
+                "create",
+                "2026",
+                "--effective-from",
+                "2026-11-01",
+                "--output-tokens",
+                "1.50",
+                "--tenant",
+                "ten_1",
+            ],
+            (
+                "POST",
+                "/v1/price-books",
+                {
+                    "name": "2026",
+                    "currency": "EUR",
+                    "effective_from": "2026-11-01T00:00:00Z",
+                    "tenant": "ten_1",
+                    "prices": [
+                        {"model": "*", "meter": "output_tokens", "pricing": "flat", "per": 1_000_000, "price": "1.50"}
+                    ],
+                },
+            ),
+        ),
+        (
+            ["invoice", "preview", "--tenant", "ten_1", "--period", "2026-11"],
+            ("POST", "/v1/invoices/preview", {"tenant": "ten_1", "period": "2026-11"}),
+        ),
+        (
+            ["invoice", "create", "--tenant", "ten_1", "--from", "2026-11-01", "--to", "2026-11-02T00:00:00+01:00"],
+            (
+                "POST",
+                "/v1/invoices",
+                {"tenant": "ten_1", "from": "2026-11-01T00:00:00Z", "to": "2026-11-01T23:00:00Z"},
+            ),
+        ),
+        (["invoice", "finalize", "inv_1"], ("POST", "/v1/invoices/inv_1/finalize", {"accept_missing": False})),
+        (["invoice", "void", "inv_1"], ("POST", "/v1/invoices/inv_1/void", None)),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_what_is_sent(weighbridge, api, words, asked):
+    api.answers[f"{asked[0]} {asked[1]}"] = {"id": "x_1", "name": "answer"}
+    ran = weighbridge(*words)
+    assert (ran.status, ran.err) == (0, "")
+    assert "x_1" in ran.out
+    assert api.asked == [asked]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tenant", "create", "x", "--tag", "novalue"],
+        ["price", "create", "x"],
+        ["price", "create", "x", "--input-tokens", "1", "--file", "prices.json"],
+        ["price", "create", "x", "--file", "absent.json"],
+        ["price", "create", "x", "--input-tokens", "1", "--effective-from", "tomorrow"],
+        ["invoice", "preview", "--tenant", "ten_1"],
+        [
+            "invoice",
+            "preview",
+            "--tenant",
+            "ten_1",
+            "--period",
+            "2026-11",
+            "--from",
+            "2026-11-01",
+            "--to",
+            "2026-11-02",
+        ],
+        ["invoice", "preview", "--tenant", "ten_1", "--from", "2026-11-01"],
+        ["invoice", "download", "inv_1", "invoice.exe"],
+        ["usage", "--from", "yesterday"],
+        ["usage", "--to", "2026-13-01"],
+        ["key", "import", "absent.txt", "--tenant", "ten_1"],
+        ["key", "rotate", "key_1", "--overlap-seconds", "-1"],
+        ["dashboards", "deploy"],
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_refused_before_anything_is_asked(weighbridge, api, words):
+    ran = weighbridge(*words)
+    assert ran.status == 2
+    assert ran.err
+    assert api.asked == []
+
+
+def test_keys_are_imported_from_a_file_and_never_printed(weighbridge, api, tmp_path):
+    api.answers["POST /v1/keys"] = KEY
+    (tmp_path / "keys.txt").write_text("# theirs\nsk-first-secret  the first one\n\nsk-second-secret\n")
+    ran = weighbridge("key", "import", "keys.txt", "--tenant", "ten_1")
+    assert ran.status == 0
+    assert [body for _, _, body in api.asked] == [
+        {"tenant": "ten_1", "secret": "sk-first-secret", "name": "the first one"},
+        {"tenant": "ten_1", "secret": "sk-second-secret"},
+    ]
+    assert "secret" not in ran.out
+
+
+def test_an_import_that_fails_says_how_far_it_came(weighbridge, api, tmp_path):
+    api.answers["POST /v1/keys"] = [KEY, (409, {"detail": "this key exists", "code": "conflict"})]
+    (tmp_path / "keys.txt").write_text("sk-a\nsk-b\nsk-c\n")
+    ran = weighbridge("key", "import", "keys.txt", "--tenant", "ten_1")
+    assert ran.status == 1
+    assert "key 2 of 3" in ran.err
+    assert "sk-b" not in ran.err
+
+
+def test_an_empty_file_of_keys_is_refused(weighbridge, api, tmp_path):
+    (tmp_path / "keys.txt").write_text("# nothing\n\n")
+    assert weighbridge("key", "import", "keys.txt", "--tenant", "ten_1").status == 2
+
+
+def test_usage_is_a_table_of_groups_and_sums(weighbridge, api):
+    row = {"bucket_start": "2026-11-01T00:00:00Z", "group": {"tenant": "ten_1"}, "requests": 3, "input_tokens": None}
+    api.answers["GET /v1/usage"] = page(row)
+    ran = weighbridge(
+        "usage", "--from", "7d", "--bucket", "day", "--group-by", "tenant", "--model", "a", "--model", "b"
+    )
+    header, line = (text.split("\t") for text in ran.out.splitlines())
+    assert header == ["bucket_start", "tenant", "requests"]
+    assert line == ["2026-11-01T00:00:00Z", "ten_1", "3"]
+    (_, path, _) = api.asked[0]
+    assert "model=a&model=b" in path
+    assert weighbridge("usage", "--json").json()[0]["input_tokens"] is None
+
+
+def test_an_invoice_shows_its_lines_below(weighbridge, api):
+    api.answers["GET /v1/invoices/inv_1"] = {
+        "id": "inv_1",
+        "total": "0.01",
+        "lines": [{"model": "a", "amount": "0.01"}],
+    }
+    ran = weighbridge("invoice", "show", "inv_1")
+    assert ran.out == "id\tinv_1\ntotal\t0.01\n\nlines:\nmodel\tamount\na\t0.01\n"
+
+
+def test_an_invoice_is_saved_as_it_came(weighbridge, api, tmp_path):
+    api.answers["GET /v1/invoices/inv_1.csv"] = (200, b"a,b\r\n1,2\r\n")
+    assert weighbridge("invoice", "download", "inv_1", "invoice.csv").status == 0
+    assert (tmp_path / "invoice.csv").read_bytes() == b"a,b\r\n1,2\r\n"
+    assert weighbridge("invoice", "download", "inv_1", "no-folder/invoice.csv").status == 2
+
+
+def test_the_audit_is_searched(weighbridge, api):
+    api.answers["GET /v1/audit/requests"] = page(
+        {"event_time": "t", "tenant": "ten_1", "decision": "denied", "code": "c"}
+    )
+    api.answers["GET /v1/audit/actions"] = page(
+        {"at": "t", "actor": "admin", "action": "key.create", "target": "key_1"}
+    )
+    assert "denied" in weighbridge("audit", "requests", "--decision", "denied", "--from", "1h").out
+    assert "key.create" in weighbridge("audit", "actions").out
+    assert "decision=denied" in api.asked[0][1]
+
+
+def test_tags_are_pairs():
+    assert tags(None) is None
+    assert tags(["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
+    for wrong in ("a", "=b", "a="):
+        with pytest.raises(CommandError, match="NAME=VALUE"):
+            tags([wrong])
+
+
+def test_dashboards_are_rendered_and_checked(weighbridge, tmp_path):
+    assert weighbridge("dashboards", "check").status == 0
+    assert weighbridge("dashboards", "render").json()["panels"]
+    assert weighbridge("dashboards", "render", "fleet.json").status == 0
+    assert (tmp_path / "fleet.json").stat().st_size > 1000
+    assert weighbridge("dashboards", "render", "no-folder/fleet.json").status == 2
