@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts import metrics
 
 REQUEST_ID: Final = "x-request-id"
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 log = structlog.get_logger()
@@ -48,7 +49,8 @@ class Observed:
         finally:
             seconds = time.monotonic() - started
             route = getattr(scope.get("route"), "path", "unknown")
-            self._requests.labels(route, scope["method"], str(status)).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._requests.labels(route, method, str(status)).inc()
             self._seconds.labels(route).observe(seconds)
             if scope["path"] not in _QUIET:
                 log.info(

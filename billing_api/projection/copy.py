@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from redis.asyncio import Redis
 
 from billing_api.projection.records import Entry
@@ -59,12 +60,15 @@ class Copy:
             await pipe.execute()
 
     async def marker(self) -> tuple[Marker, bytes] | None:
-        """Return the marker and how it stands there, or None when the copy is not whole."""
+        """Return the marker and how it stands there, or None when the copy is not whole, or nobody can read what says so."""
         raw = await self.redis.get(redis_keys.MARKER)
         if raw is None:
             return None
         assert isinstance(raw, bytes)
-        return marker_decoder.decode(raw), raw
+        try:
+            return marker_decoder.decode(raw), raw
+        except msgspec.DecodeError:
+            return None
 
     async def begin(self, token: str) -> None:
         """Note that a rebuild starts."""

@@ -13,7 +13,7 @@ from billing_api.errors import Problem
 from contracts.tables import DATABASE
 
 TIMEOUT_SECONDS: Final = 15
-SETTINGS: Final = {"max_execution_time": 10, "max_result_rows": 1_000_000, "readonly": 2}
+SETTINGS: Final = {"max_execution_time": 10, "max_result_rows": 1_000_000}
 
 log = structlog.get_logger()
 Row = Mapping[str, Any]

