@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.partitioner import murmur2
 from prometheus_client import Counter
 
@@ -29,6 +29,7 @@ ROUND_BYTES: Final = 256 << 10
 RECORD_BYTES: Final = 256 << 10
 REQUEST_TIMEOUT_MS: Final = 10_000
 _PIECES: Final = ROUND_BYTES // PIECE
+_STOP_TIMEOUT: Final = 2.0
 _ROUND_TIMEOUT: Final = 30.0
 _PAUSE_LEAST, _PAUSE_MOST = 0.25, 10.0
 _SINGLE: Final = [("content-type", events.CONTENT_TYPE.encode())]
@@ -135,7 +136,12 @@ class Publisher:
                     sending = producer.send(topic, value, key=key, partition=partition, headers=headers)
                     delivered.append(await sending)
                 self._published.labels(topic).inc(len(entries))
-            await asyncio.gather(*delivered)
+        # Not `gather`: it would cancel what it waits for, and aiokafka's sender dies of a cancelled delivery.
+        done, late = await asyncio.wait(delivered, timeout=_ROUND_TIMEOUT)
+        if late:
+            raise KafkaTimeoutError(f"{len(late)} records not acknowledged by the broker in {_ROUND_TIMEOUT} s")
+        for delivery in done:
+            delivery.result()
 
 
 def group(pieces: Iterable[Piece], partitions: dict[str, int]) -> dict[tuple[str, int], list[Record]]:
@@ -176,8 +182,12 @@ def _record(batch: list[Record]) -> tuple[bytes | None, bytes, list[tuple[str, b
 async def _stop(producer: AIOKafkaProducer) -> None:
     """Close a producer without waiting for what it could not deliver: the spool has it."""
     producer._message_accumulator.fail_all(KafkaError("the session ended"))  # noqa: SLF001  # `stop` waits for ever
-    try:
-        async with asyncio.timeout(2):
-            await producer.stop()
-    except TimeoutError:
-        await producer.client.close()
+    stopping = asyncio.create_task(producer.stop())
+    stopping.add_done_callback(_stopped)
+    await asyncio.wait({stopping}, timeout=_STOP_TIMEOUT)
+    stopping.cancel()
+
+
+def _stopped(stopping: "asyncio.Task[None]") -> None:
+    if not stopping.cancelled() and (error := stopping.exception()) is not None:
+        _log.debug("producer stopped badly", error=repr(error))
