@@ -148,22 +148,25 @@ class Exchange:
             self._call = route.dialect.read(self._arrival.body, self._house.salt(who.key.tenant))
         except BadRequestError as error:
             return self.deny(Refusal(error.code, str(error)))
-        if self._served() is None and self._house.models.listed:
-            return AskModels()
-        return self.listed(now)
+        return self._decide(now, may_ask=True)
 
     def listed(self, now: datetime) -> Step:
         """Decide, with what is known of the upstream's models."""
-        route, who, call = self._route, self._principal, self._call
+        return self._decide(now, may_ask=False)
+
+    def _decide(self, now: datetime, may_ask: bool) -> Step:
+        route, who, call, models = self._route, self._principal, self._call, self._house.models
         assert route is not None
         assert who is not None
         assert call is not None
-        model = call.model if call.model is not None else self._house.models.default
+        model = call.model if call.model is not None else models.default
+        served = models.by_name.get(model) if model is not None else None
+        if served is None and models.listed and may_ask:
+            return AskModels()
         refusal = admission.check(who.key, route.path, model, self._arrival.client_address, now)
         if refusal is not None:
             return self.deny(refusal)
-        served = self._served()
-        if served is None and self._house.models.listed:
+        if served is None and models.listed:
             return self.deny(Refusal("model_not_found", f"The model `{call.model}` does not exist."))
         return self._admit(call, served, now)
 
@@ -192,13 +195,14 @@ class Exchange:
     def answered(self, status: int, fields: Headers, now: datetime) -> Headers:
         """Take the head of the answer; return the header fields for the client."""
         self.state = State.STREAMING
-        usage, call = self.usage, self._call
-        if usage is not None and call is not None:
+        usage, call, route = self.usage, self._call, self._route
+        dialect = route.dialect if route is not None else None
+        if usage is not None and call is not None and dialect is not None:
             usage.first_byte_at = now
             usage.status = usage.upstream_status = status
             if status == 200:
                 kind = headers.value(fields, b"content-type") or b""
-                self._watcher = call.watch(kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
+                self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
         return headers.to_client(fields, self.request_id)
 
     def passed(self, data: bytes, last: bool, now: datetime) -> bytes:
@@ -213,6 +217,16 @@ class Exchange:
                 usage.first_token_at = now
         usage.response_bytes = (usage.response_bytes or 0) + len(data)
         return data
+
+    def overheard(self, data: bytes, last: bool) -> None:
+        """Count bytes that nobody gets: the client left. Raises sse.StreamError."""
+        if self._watcher is not None:
+            self._watcher.feed(data, last)
+
+    @property
+    def metered(self) -> bool:
+        """Return whether there is usage to settle still."""
+        return self.usage is not None and self.state is not State.SETTLED
 
     @property
     def finished(self) -> bool:
@@ -273,11 +287,6 @@ class Exchange:
             return "unknown"
         _write(usage, count.tokens)
         return "exact" if count.whole and outcome != "proxy_lost" else "estimated"
-
-    def _served(self) -> Served | None:
-        models = self._house.models
-        name = self._call.model if self._call is not None and self._call.model is not None else models.default
-        return models.by_name.get(name) if name is not None else None
 
     def _pass_free(self) -> Forward:
         self.state = State.ADMITTED

@@ -33,6 +33,19 @@ class _Observations:
         child._sum.inc(self._sum)  # noqa: SLF001
 
 
+class _Ended:
+    """What ended alike since the last time: by model, endpoint, status and outcome."""
+
+    __slots__ = ("duration", "first_token", "input", "output", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.input: int | None = None
+        self.output: int | None = None
+        self.duration = _Observations()
+        self.first_token = _Observations()
+
+
 class Meters:
     """Counts what exchanges end with. Models are labelled as served, so that clients cannot invent label values."""
 
@@ -43,55 +56,43 @@ class Meters:
         self._duration = metrics.DURATION.histogram(registry)
         self._first_token = metrics.FIRST_TOKEN.histogram(registry)
         self._in_flight = metrics.IN_FLIGHT.gauge(registry)
-        self._requests_new: Tally[tuple[str, str, int | None, str]] = Tally()
-        self._tokens_new: Tally[tuple[str, str]] = Tally()
-        self._denied_new: Tally[str | None] = Tally()
-        self._duration_new: dict[str, _Observations] = {}
-        self._first_token_new: dict[str, _Observations] = {}
+        self._ended: dict[tuple[str | None, str, int | None, str], _Ended] = {}
+        self._refused: Tally[str | None] = Tally()
 
     def deny(self, decision: RequestData) -> None:
         """Count a denial."""
-        self._denied_new[decision.code] += 1
+        self._refused[decision.code] += 1
 
     def settle(self, usage: UsageData) -> None:
         """Count the end of an admitted request."""
-        model = usage.served_model or "unknown"
-        self._requests_new[model, usage.endpoint, usage.status, usage.outcome] += 1
+        labels = (usage.served_model, usage.endpoint, usage.status, usage.outcome)
+        ended = self._ended.get(labels)
+        if ended is None:
+            ended = self._ended[labels] = _Ended()
+        ended.requests += 1
         if usage.input_tokens is not None:
-            self._tokens_new[model, "input"] += usage.input_tokens
+            ended.input = (ended.input or 0) + usage.input_tokens
         if usage.output_tokens is not None:
-            self._tokens_new[model, "output"] += usage.output_tokens
+            ended.output = (ended.output or 0) + usage.output_tokens
         received = usage.received_at
         if usage.last_byte_at is not None:
-            _observe(self._duration_new, model, (usage.last_byte_at - received).total_seconds())
+            ended.duration.add((usage.last_byte_at - received).total_seconds())
         if usage.first_token_at is not None:
-            _observe(self._first_token_new, model, (usage.first_token_at - received).total_seconds())
+            ended.first_token.add((usage.first_token_at - received).total_seconds())
 
     def flush(self, in_flight: int) -> None:
         """Write out what was counted since the last time, and how many requests run."""
         self._in_flight.set(in_flight)
-        for (model, endpoint, status, outcome), count in self._requests_new.items():
-            self._requests.labels(model, endpoint, str(status), outcome).inc(count)
-        for (model, kind), count in self._tokens_new.items():
-            self._tokens.labels(model, kind).inc(count)
-        for code, count in self._denied_new.items():
+        for (served, endpoint, status, outcome), ended in self._ended.items():
+            model = served or "unknown"
+            self._requests.labels(model, endpoint, str(status), outcome).inc(ended.requests)
+            if ended.input is not None:
+                self._tokens.labels(model, "input").inc(ended.input)
+            if ended.output is not None:
+                self._tokens.labels(model, "output").inc(ended.output)
+            ended.duration.write(self._duration.labels(model))
+            ended.first_token.write(self._first_token.labels(model))
+        for code, count in self._refused.items():
             self._denied.labels(code).inc(count)
-        for model, observations in self._duration_new.items():
-            observations.write(self._duration.labels(model))
-        for model, observations in self._first_token_new.items():
-            observations.write(self._first_token.labels(model))
-        for counts in (
-            self._requests_new,
-            self._tokens_new,
-            self._denied_new,
-            self._duration_new,
-            self._first_token_new,
-        ):
-            counts.clear()
-
-
-def _observe(observations: dict[str, _Observations], model: str, seconds: float) -> None:
-    known = observations.get(model)
-    if known is None:
-        known = observations[model] = _Observations()
-    known.add(seconds)
+        self._ended.clear()
+        self._refused.clear()

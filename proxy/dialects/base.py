@@ -1,6 +1,5 @@
 """What a dialect is: it reads one API's requests, and watches the answers."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -17,7 +16,7 @@ class BadRequestError(Exception):
         self.code = code
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A request as its dialect understands it. `body` is what goes upstream."""
 
     body: bytes
@@ -26,8 +25,10 @@ class Call(msgspec.Struct, frozen=True):
     end_user: str | None
     inputs: int
     choices: int
-    watch: Callable[[bool, Fingerprint], Watcher]
-    """Make a watcher for the answer: a stream of events (True) or one object (False)."""
+    """Of all inputs together."""
+    keep_usage: bool
+    keep_continuous: bool
+    """What of the usage in a stream the client asked for itself."""
 
 
 class Dialect(Protocol):
@@ -40,3 +41,6 @@ class Dialect(Protocol):
 
         Raises BadRequestError.
         """
+
+    def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
+        """Return a watcher for the answer: a stream of events or one object."""

@@ -44,23 +44,23 @@ def put_together(members: Members) -> bytes:
 
 def text(members: Members, name: str) -> str | None:
     """Return a member that is a string, null or absent. Raises BadRequestError."""
-    return _value(members, name, _string, "a string")
+    raw = members.get(name)
+    return None if raw is None else _value(raw, name, _string, "a string")
 
 
 def number(members: Members, name: str) -> int | None:
     """Return a member that is an integer, null or absent. Raises BadRequestError."""
-    return _value(members, name, _integer, "an integer")
+    raw = members.get(name)
+    return None if raw is None else _value(raw, name, _integer, "an integer")
 
 
 def flag(members: Members, name: str) -> bool | None:
     """Return a member that is true, false, null or absent. Raises BadRequestError."""
-    return _value(members, name, _flag, "true or false")
-
-
-def _value(members: Members, name: str, decode: Callable[[msgspec.Raw], T | None], kind: str) -> T | None:
     raw = members.get(name)
-    if raw is None:
-        return None
+    return None if raw is None else _value(raw, name, _flag, "true or false")
+
+
+def _value(raw: msgspec.Raw, name: str, decode: Callable[[msgspec.Raw], T | None], kind: str) -> T | None:
     try:
         return decode(raw)
     except msgspec.DecodeError:

@@ -2,7 +2,9 @@
 
 from proxy.dialects.base import Call
 from proxy.dialects.body import Members
-from proxy.dialects.generation import read
+from proxy.dialects.generation import read, watch
+from proxy.sse import Fingerprint
+from proxy.watch import Watcher
 
 
 class Chat:
@@ -13,6 +15,10 @@ class Chat:
     def read(self, body: bytes, salt: str) -> Call:
         """Read a request. Raises BadRequestError."""
         return read(body, salt, _one)
+
+    def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
+        """Return a watcher for the answer."""
+        return watch(call, events, fingerprint)
 
 
 def _one(_members: Members) -> int:

@@ -6,7 +6,9 @@ import msgspec
 
 from proxy.dialects.base import BadRequestError, Call
 from proxy.dialects.body import Members
-from proxy.dialects.generation import read
+from proxy.dialects.generation import read, watch
+from proxy.sse import Fingerprint
+from proxy.watch import Watcher
 
 _NUMBER: Final = b"-0123456789"
 
@@ -19,6 +21,10 @@ class Completions:
     def read(self, body: bytes, salt: str) -> Call:
         """Read a request. Raises BadRequestError."""
         return read(body, salt, count_prompts)
+
+    def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
+        """Return a watcher for the answer."""
+        return watch(call, events, fingerprint)
 
 
 def count_prompts(members: Members) -> int:

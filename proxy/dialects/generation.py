@@ -1,7 +1,6 @@
 """What chat and completions share: `model`, `stream`, `stream_options`, `n`, `user`."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -42,7 +41,8 @@ def read(body: bytes, salt: str, prompts: Callable[[Members], int]) -> Call:
         end_user=end_user[:2048] if end_user else None,
         inputs=inputs,
         choices=choices * inputs,
-        watch=partial(_watch, partial(StreamWatcher, choices, inputs, keep_usage, keep_continuous)),
+        keep_usage=keep_usage,
+        keep_continuous=keep_continuous,
     )
 
 
@@ -58,5 +58,8 @@ def _ask_for_usage(members: Members) -> tuple[bool, bool]:
     return usage, continuous
 
 
-def _watch(stream: Callable[[Fingerprint], Watcher], events: bool, fingerprint: Fingerprint) -> Watcher:
-    return stream(fingerprint) if events else UnaryWatcher()
+def watch(call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
+    """Return a watcher for the answer to a request that generates text."""
+    if not events:
+        return UnaryWatcher()
+    return StreamWatcher(call.choices // call.inputs, call.inputs, call.keep_usage, call.keep_continuous, fingerprint)

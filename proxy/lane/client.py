@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -17,11 +18,12 @@ from contracts.clock import utc_now
 from contracts.events import Outcome
 from proxy.desk import Ask
 from proxy.errors import Answer
-from proxy.exchange import AskKey, AskModels, Exchange, Forward
+from proxy.exchange import Exchange, Forward
 from proxy.headers import Headers
 from proxy.lane import head
 from proxy.lane.head import Framing, ResponseHead
 from proxy.lane.lane import Lane
+from proxy.lane.leftover import Leftover
 from proxy.lane.pool import STALE_SECONDS
 from proxy.lane.reader import Pending, RequestReader
 from proxy.lane.upstream import UpstreamConnection
@@ -125,6 +127,10 @@ class ClientConnection(asyncio.Protocol):
         """Stop what was done for the client."""
         self._lane.forget(self)
         self._reader.queue.clear()
+        running, upstream = self._running, self._upstream
+        if running is not None and upstream is not None and running.exchange.metered:
+            self._running = self._upstream = None
+            Leftover(self._lane, running.exchange, upstream)
         self._end("client_closed")
 
     def pause_writing(self) -> None:
@@ -239,12 +245,16 @@ class ClientConnection(asyncio.Protocol):
     def _serve(self, pending: Pending) -> None:
         exchange, step = self._lane.desk.open(pending.arrival)
         self._running = running = _Running(exchange, pending)
-        if isinstance(step, AskKey | AskModels):
-            self._start(self._ask(running, step))
-        elif isinstance(step, Forward):
-            self._forward(running, step)
-        else:
+        if isinstance(step, Forward):
+            connection = self._lane.pool.take()
+            if connection is None:
+                self._start(self._connect(running, step))
+            else:
+                self._send(running, step, connection, pending.arrival.received_at)
+        elif isinstance(step, Answer):
             self._answer(running, step)
+        else:
+            self._start(self._ask(running, step))
 
     async def _ask(self, running: _Running, ask: Ask) -> None:
         step = await self._lane.desk.wait(running.exchange, ask)
@@ -256,7 +266,7 @@ class ClientConnection(asyncio.Protocol):
             if connection is None:
                 await self._connect(running, step)
             else:
-                self._send(running, step, connection)
+                self._send(running, step, connection, utc_now())
 
     def _refuse(self, code: str, message: str) -> None:
         """Answer what could not be read, and read no more."""
@@ -266,13 +276,6 @@ class ClientConnection(asyncio.Protocol):
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def _forward(self, running: _Running, step: Forward) -> None:
-        connection = self._lane.pool.take()
-        if connection is None:
-            self._start(self._connect(running, step))
-        else:
-            self._send(running, step, connection)
-
     async def _connect(self, running: _Running, step: Forward) -> None:
         try:
             connection = await self._lane.pool.connect()
@@ -281,14 +284,14 @@ class ClientConnection(asyncio.Protocol):
             outcome: Outcome = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_error"
             self._fail(running, outcome, code, "vLLM cannot be reached.")
         else:
-            self._send(running, step, connection)
+            self._send(running, step, connection, utc_now())
 
-    def _send(self, running: _Running, step: Forward, connection: UpstreamConnection) -> None:
+    def _send(self, running: _Running, step: Forward, connection: UpstreamConnection, now: datetime) -> None:
         self._upstream = connection
         self._loud = False
         running.forward = step
         running.sent = running.quiet_since = running.recorded = time.monotonic()
-        running.exchange.forwarded(utc_now())
+        running.exchange.forwarded(now)
         connection.begin(self, head.request(step), running.head_only, self._paused)
 
     def _answer(self, running: _Running, answer: Answer) -> None:

@@ -35,6 +35,7 @@ class RequestReader:
         "_in_head",
         "_max_body",
         "_max_head",
+        "_old",
         "_parser",
         "_size",
         "_taken",
@@ -63,7 +64,7 @@ class RequestReader:
         self._fields: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._size = self._taken = self._unfinished = 0
-        self._in_head = False
+        self._in_head = self._old = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes."""
@@ -134,8 +135,7 @@ class RequestReader:
             client_address=self._address,
             received_at=utc_now(),
         )
-        old = self._parser.get_http_version() == "1.0"
-        self.queue.append(Pending(arrival, self._parser.should_keep_alive() and not old, old))
+        self.queue.append(Pending(arrival, self._parser.should_keep_alive() and not self._old, self._old))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -163,6 +163,7 @@ class RequestReader:
         if int(fields.get(b"content-length", b"0")) > self._max_body:
             return self._too_large()
         self.expects = b"expect" in fields
+        self._old = version == "1.0"
         return None
 
     def _too_large(self) -> tuple[str, str]:

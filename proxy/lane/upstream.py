@@ -49,6 +49,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_interim",
         "_owner",
         "_parser",
+        "_paused",
         "_pieces",
         "_reason",
         "_reusable",
@@ -65,6 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
         self._served = 0
+        self._paused = False
         self.idle_since = 0.0
         self._reset(head_only=False)
 
@@ -98,13 +100,25 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading: the client does not keep up."""
+        self._paused = True
         if self._transport is not None and not self._transport.is_closing() and self._transport.is_reading():
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
+        self._paused = False
         if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
             self._transport.resume_reading()
+
+    def hang_up(self, sink: Sink) -> bool:
+        """Close our direction, as a client that leaves; what still comes goes to `sink`. False: cannot (TLS)."""
+        if self._transport is None or self._transport.is_closing() or not self._transport.can_write_eof():
+            return False
+        self._sink = sink
+        self._reusable = False
+        self._transport.write_eof()
+        self.resume()
+        return True
 
     def abort(self) -> None:
         """Cut the connection, so that vLLM stops generating at once; the sink hears no more."""
@@ -155,8 +169,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         self._sink = None
-        if self._reusable and self.usable:
-            self.resume()
+        if self._reusable:
+            if self._paused:
+                self.resume()
             self.idle_since = time.monotonic()
             self._owner.release(self)
         else:

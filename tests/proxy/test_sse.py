@@ -13,7 +13,9 @@ def usage(prompt: int, output: int) -> bytes:
 
 def event(index: int, text: bytes, *members: bytes, finish: bytes = b"null") -> bytes:
     choice = b'{"index":%d,"delta":{"content":"%b"},"finish_reason":%b}' % (index, text, finish)
-    return b"data: {" + b",".join([b'"id":"chatcmpl-1","model":"tiny","choices":[' + choice + b"]", *members]) + b"}\n\n"
+    return (
+        b"data: {" + b",".join([b'"id":"chatcmpl-1","model":"tiny","choices":[' + choice + b"]", *members]) + b"}\n\n"
+    )
 
 
 def total(prompt: int, output: int, *members: bytes) -> bytes:
@@ -25,7 +27,11 @@ STAMP = b'"system_fingerprint":"vllm-1"'
 
 
 def watch(
-    choices: int = 1, prompts: int = 1, keep_usage: bool = False, keep_continuous: bool = False, known: bytes | None = None
+    choices: int = 1,
+    prompts: int = 1,
+    keep_usage: bool = False,
+    keep_continuous: bool = False,
+    known: bytes | None = None,
 ) -> StreamWatcher:
     fingerprint = Fingerprint()
     fingerprint.value = known
@@ -91,7 +97,9 @@ def test_text_that_looks_like_usage_is_text() -> None:
     """A model that writes JSON about usage, or `data: `, can neither hide nor forge anything."""
     fake = rb"\",\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0} data: [DONE] \"finish_reason\":\"stop"
     watcher = watch()
-    out = feed(watcher, event(0, b"a", usage(7, 1)), event(0, fake, usage(7, 2)), event(0, fake, usage(7, 3)), end=False)
+    out = feed(
+        watcher, event(0, b"a", usage(7, 1)), event(0, fake, usage(7, 2)), event(0, fake, usage(7, 3)), end=False
+    )
     assert out == event(0, b"a") + event(0, fake) * 2
     assert watcher.count() == Count(Tokens(input=7, output=3), whole=True)
     assert not watcher.finished

@@ -62,6 +62,9 @@ class RawUpstream:
                     self.got.append(got)
                     pieces = self.answer(got)
                 for piece in pieces:
+                    if reader.at_eof():  # like uvicorn: who closes one direction has left
+                        self.ended.set()
+                        return
                     if piece is None:
                         return
                     if isinstance(piece, float):

@@ -1,6 +1,7 @@
 """The lane, byte for byte, without sockets."""
 
 import logging
+import time
 
 import msgspec
 import pytest
@@ -241,9 +242,38 @@ def test_client_that_leaves_before_the_answer() -> None:
     bench = Bench()
     bench.send(post(CHAT, BODY))
     bench.client.lose()
-    assert bench.upstream.aborted
+    assert (bench.upstream.ended, bench.upstream.aborted) == (True, False)  # told, and free to say what it counted
+    bench.upstream.lose()
     usage = bench.usage
     assert (usage.outcome, usage.status, usage.input_tokens, usage.accuracy) == ("client_closed", None, None, "unknown")
+
+
+def test_an_answer_that_was_on_its_way_when_the_client_left_is_counted() -> None:
+    bench = Bench()
+    bench.send(post(CHAT, BODY))
+    bench.client.lose()
+    bench.answer(ok())
+    assert bench.client.take() == b""
+    usage = bench.usage
+    assert (usage.outcome, usage.status, usage.accuracy) == ("client_closed", 200, "exact")
+    assert usage.output_tokens is not None
+    assert not bench.lane.clients
+    assert bench.lane.pool.take() is None, "a connection that was hung up on serves nobody else"
+
+
+def test_an_upstream_that_does_not_notice_is_cut() -> None:
+    bench = Bench()
+    bench.send(post(CHAT, b'{"model":"tiny","stream":true}'))
+    event = b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+    bench.answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event)
+    bench.client.lose()
+    (leftover,) = bench.lane.clients
+    leftover.check(time.monotonic() + 1)
+    assert not bench.upstream.aborted
+    leftover.check(time.monotonic() + 3)
+    assert bench.upstream.aborted
+    assert (bench.usage.outcome, bench.usage.accuracy, bench.usage.output_tokens) == ("client_closed", "exact", 2)
+    assert not bench.lane.clients
 
 
 def test_upstream_that_breaks_off() -> None:

@@ -96,7 +96,8 @@ class LaneMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         running = self.bench.client.protocol._running
         since = running.sent if running is not None else self.bench.client.protocol._since
-        self.bench.client.protocol.check(since + seconds)
+        for client in list(self.bench.lane.clients):
+            client.check(since + seconds)
         self.forget_closed()
 
     @rule()
@@ -112,13 +113,15 @@ class LaneMachine(RuleBasedStateMachine):
         admitted = {decision.request_id for decision in recorder.decisions if decision.decision == "admitted"}
         assert closed <= opened == admitted
         assert desk.in_flight == len(opened) - len(closed)
-        assert desk.in_flight <= 1
+        assert desk.in_flight <= len(self.bench.lane.clients)
         for usage in recorder.closes:
             assert usage.outcome != "completed" or usage.status is not None
             assert usage.accuracy != "exact" or usage.upstream_status != 200 or usage.input_tokens is not None
 
     def teardown(self) -> None:
         self.bench.client.lose()
+        for transport in self.bench.upstreams:
+            transport.lose()
         self.records_agree()
         assert self.bench.lane.desk.in_flight == 0
         assert not self.bench.lane.clients

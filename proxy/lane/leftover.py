@@ -1,0 +1,69 @@
+"""The rest of an answer whose client left: vLLM is told at once, and what it had already sent is still counted.
+
+Hanging up means to close only our direction. The server sees that its client is gone, stops generating, and closes; what
+it had written until then still arrives, so that the count is what was generated, not what happened to be read before. An
+abort would throw those bytes away.
+"""
+
+import time
+from typing import Final
+
+from contracts.clock import utc_now
+from proxy.exchange import Exchange
+from proxy.headers import Headers
+from proxy.lane.head import ResponseHead
+from proxy.lane.lane import Lane
+from proxy.lane.upstream import UpstreamConnection
+from proxy.sse import StreamError
+
+PATIENCE_SECONDS: Final = 2.0
+"""How long an upstream may take to notice; then the connection is cut, and what was counted so far stands."""
+
+
+class Leftover:
+    """Takes the place of a client that left (`lane.upstream.Sink`, `lane.lane.Connection`) until its usage is settled."""
+
+    def __init__(self, lane: Lane, exchange: Exchange, upstream: UpstreamConnection) -> None:
+        self._lane, self._exchange, self._upstream = lane, exchange, upstream
+        self._since = time.monotonic()
+        lane.clients.add(self)
+        if not upstream.hang_up(self):
+            self.cut()
+
+    def on_interim(self, interim: ResponseHead) -> None:
+        """Nobody is there to read it."""
+
+    def on_head(self, received: ResponseHead) -> None:
+        """Count what follows, too: the client left before the answer began."""
+        self._exchange.answered(received.status, received.headers, utc_now())
+
+    def on_data(self, data: bytes, last: bool, trailers: Headers) -> None:
+        """Count a piece."""
+        try:
+            self._exchange.overheard(data, last)
+        except StreamError:
+            self.cut()
+        else:
+            if last:
+                self._settle()
+
+    def on_lost(self, message: str, stale: bool) -> None:
+        """Settle: the upstream has noticed, there is no more."""
+        self._settle()
+
+    def check(self, now: float) -> None:
+        """Lose patience with an upstream that does not notice."""
+        if now - self._since > PATIENCE_SECONDS:
+            self.cut()
+
+    def retire(self) -> None:
+        """Go on: this takes a moment only."""
+
+    def cut(self) -> None:
+        """End it now, with what was counted."""
+        self._upstream.abort()
+        self._settle()
+
+    def _settle(self) -> None:
+        self._lane.desk.settle(self._exchange, "client_closed", utc_now())
+        self._lane.forget(self)
