@@ -7,10 +7,10 @@ A lane tells it what happened, with the time; it says what to do next as a value
 request: the decision, and the usage. `proxy.desk` performs the steps. Both lanes drive the same exchange.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -97,9 +97,9 @@ class Exchange:
         "_call",
         "_house",
         "_principal",
+        "_record",
         "_route",
         "_watcher",
-        "decision",
         "request_id",
         "state",
         "usage",
@@ -108,7 +108,6 @@ class Exchange:
     def __init__(self, house: House, request_id: str, arrival: Arrival) -> None:
         self.request_id = request_id
         self.state = State.RECEIVED
-        self.decision: RequestData | None = None
         self.usage: UsageData | None = None
         self._house = house
         self._arrival = arrival
@@ -116,12 +115,34 @@ class Exchange:
         self._principal: Principal | None = None
         self._call: Call | None = None
         self._watcher: Watcher | None = None
+        self._record = RequestData(  # filled in as things become known
+            producer=house.producer,
+            epoch=house.epoch,
+            sequence=1,  # the recorder gives the real one when a record becomes final
+            request_id=request_id,
+            tenant=UNASSIGNED,
+            instance=house.instance,
+            endpoint="",
+            decision="denied",
+            received_at=arrival.received_at,
+            client_address=arrival.client_address,
+            client_request_id=_text(arrival.fields.get(b"x-request-id")),
+            user_agent=_text(arrival.fields.get(b"user-agent")),
+        )
+
+    @property
+    def decision(self) -> RequestData | None:
+        """Return the record of the decision; None before it, and for what is passed on free."""
+        return self._record if self.usage is not None or self.state is State.DENIED else None
 
     # -- until it is decided ---------------------------------------------------------------------------------------
 
     def receive(self) -> Step:
         """Find the route; say what must be known to decide."""
         self._route = route = table.find(self._arrival.target)
+        self._record.endpoint = (
+            route.path if route is not None else _text(self._arrival.target.partition(b"?")[0]) or ""
+        )
         if route is None:
             return self.deny(Refusal("unknown_endpoint", "This path is not served here."))
         if self._arrival.method not in route.methods:
@@ -140,14 +161,19 @@ class Exchange:
         route = self._route
         assert route is not None
         self._principal = who
+        key, record = who.key, self._record
+        record.tenant, record.team, record.user, record.key = key.tenant, key.team, key.user, key.id
+        record.tags = admission.tags(self._arrival.fields.get(admission.TAGS_HEADER), who.tags)
         if route.dialect is None:
             refusal = admission.check(who.key, route.path, None, self._arrival.client_address, now)
             unfit = refusal is not None and refusal.code != "model_not_allowed"  # a free path names no model
             return self.deny(refusal) if refusal is not None and unfit else self._pass_free()
         try:
-            self._call = route.dialect.read(self._arrival.body, self._house.salt(who.key.tenant))
+            self._call = call = route.dialect.read(self._arrival.body, self._house.salt(key.tenant))
         except BadRequestError as error:
             return self.deny(Refusal(error.code, str(error)))
+        record.model, record.stream, record.end_user = call.model, call.stream, call.end_user
+        record.dialect = route.dialect.name
         return self._decide(now, may_ask=True)
 
     def listed(self, now: datetime) -> Step:
@@ -175,13 +201,9 @@ class Exchange:
         self.state = State.DENIED
         self.usage = None
         answer = errors.answer(refusal, self.request_id)
-        self.decision = RequestData(
-            **self._identity(),
-            decision="denied",
-            status=answer.status,
-            code=refusal.code,
-            reason=refusal.message[:_MAX_TEXT],
-        )
+        record = self._record
+        record.decision, record.admitted_at = "denied", None
+        record.status, record.code, record.reason = answer.status, refusal.code, refusal.message[:_MAX_TEXT]
         return answer
 
     # -- after it is admitted --------------------------------------------------------------------------------------
@@ -192,8 +214,8 @@ class Exchange:
         if self.usage is not None:
             self.usage.forwarded_at = now
 
-    def answered(self, status: int, fields: Headers, now: datetime) -> Headers:
-        """Take the head of the answer; return the header fields for the client."""
+    def answered(self, status: int, received: Headers, fields: Mapping[bytes, bytes], now: datetime) -> Headers:
+        """Take the head of the answer (`fields`: by lower-case name); return the headers for the client."""
         self.state = State.STREAMING
         usage, call, route = self.usage, self._call, self._route
         dialect = route.dialect if route is not None else None
@@ -201,9 +223,9 @@ class Exchange:
             usage.first_byte_at = now
             usage.status = usage.upstream_status = status
             if status == 200:
-                kind = headers.value(fields, b"content-type") or b""
+                kind = fields.get(b"content-type", b"")
                 self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
-        return headers.to_client(fields, self.request_id)
+        return headers.to_client(received, self.request_id)
 
     def passed(self, data: bytes, last: bool, now: datetime) -> bytes:
         """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError."""
@@ -294,53 +316,44 @@ class Exchange:
 
     def _admit(self, call: Call, served: Served | None, now: datetime) -> Forward:
         self.state = State.ADMITTED
-        identity = self._identity()
-        identity["admitted_at"] = now
-        self.decision = RequestData(**identity, decision="admitted")
+        record = self._record
+        record.decision, record.admitted_at = "admitted", now
         self.usage = UsageData(
-            **identity,
-            outcome="proxy_lost",  # what it becomes when nothing follows
-            accuracy="unknown",
+            producer=record.producer,
+            epoch=record.epoch,
+            sequence=record.sequence,
+            request_id=record.request_id,
+            client_request_id=record.client_request_id,
+            tenant=record.tenant,
+            team=record.team,
+            user=record.user,
+            key=record.key,
+            end_user=record.end_user,
+            tags=record.tags,
+            instance=record.instance,
+            model=record.model,
             served_model=served.name if served is not None else None,
             base_model=served.base if served is not None else None,
+            endpoint=record.endpoint,
+            dialect=record.dialect,
+            stream=record.stream,
+            outcome="proxy_lost",  # what it becomes when nothing follows
+            accuracy="unknown",
             inputs=call.inputs,
             choices=call.choices,
+            received_at=record.received_at,
+            admitted_at=now,
             request_bytes=self._arrival.size,
+            client_address=record.client_address,
+            user_agent=record.user_agent,
         )
         return self._forward(call.body, metered=True)
 
     def _forward(self, body: bytes, metered: bool) -> Forward:
         arrival = self._arrival
-        fields = headers.to_upstream(arrival.headers, self.request_id, self._house.authorization, metered)
+        authorization = self._house.authorization
+        fields = headers.to_upstream(arrival.headers, arrival.fields, self.request_id, authorization, metered)
         return Forward(arrival.method, arrival.target, fields, body)
-
-    def _identity(self) -> dict[str, Any]:
-        """Return the fields that decision and usage share."""
-        house, arrival, who, call, route = self._house, self._arrival, self._principal, self._call, self._route
-        key = who.key if who is not None else None
-        return {
-            "producer": house.producer,
-            "epoch": house.epoch,
-            "sequence": 1,  # the recorder gives the real one when a record becomes final
-            "request_id": self.request_id,
-            "client_request_id": _text(arrival.fields.get(b"x-request-id")),
-            "tenant": key.tenant if key is not None else UNASSIGNED,
-            "team": key.team if key is not None else None,
-            "user": key.user if key is not None else None,
-            "key": key.id if key is not None else None,
-            "end_user": call.end_user if call is not None else None,
-            "tags": admission.tags(arrival.fields.get(admission.TAGS_HEADER), who.tags if who is not None else {}),
-            "instance": house.instance,
-            "model": call.model if call is not None else None,
-            "endpoint": route.path
-            if route is not None
-            else arrival.target.partition(b"?")[0].decode("utf-8", "replace")[:_MAX_TEXT],
-            "dialect": route.dialect.name if route is not None and route.dialect is not None else None,
-            "stream": call.stream if call is not None else False,
-            "received_at": arrival.received_at,
-            "client_address": arrival.client_address,
-            "user_agent": _text(arrival.fields.get(b"user-agent")),
-        }
 
 
 def _text(value: bytes | None) -> str | None:

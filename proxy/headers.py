@@ -4,6 +4,7 @@ Fields are pairs of name and value, as they stood on the wire. What belongs to o
 framing is dropped too, and written anew by the lane; an answer's stays where it stands, for the lane to keep or change.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
@@ -27,32 +28,30 @@ _HOP: Final = frozenset(
 _NOT_UPSTREAM: Final = _HOP | {b"authorization", b"x-api-key", b"x-request-id", b"x-data-parallel-rank"}
 _FRAMING: Final = {b"content-length", b"transfer-encoding", b"trailer"}
 _NOT_DOWN: Final = (_HOP - _FRAMING) | {b"x-request-id"}
+_NOT_METERED: Final = _NOT_UPSTREAM | {b"accept-encoding"}
 _PRIVATE: Final = b"x-weighbridge-"
 
 
-def value(headers: Headers, name: bytes) -> bytes | None:
-    """Return the first value of a field; `name` in lower case."""
-    for key, content in headers:
-        if key.lower() == name:
-            return content
-    return None
-
-
-def to_upstream(headers: Headers, request_id: str, authorization: bytes | None, metered: bool) -> Headers:
+def to_upstream(
+    headers: Headers, fields: Mapping[bytes, bytes], request_id: str, authorization: bytes | None, metered: bool
+) -> Headers:
     """Return what vLLM gets: without the client's key and what is not a client's to say, with our id and vLLM's own key.
 
-    `metered`: the answer will be read on its way, so it must not come compressed.
+    `fields` are the headers by lower-case name. `metered`: the answer will be read on its way, so it must not come
+    compressed.
     """
-    dropped = _NOT_UPSTREAM
-    out = []
-    for field in headers:
-        name = field[0].lower()
-        if name == b"connection":
-            dropped = dropped | {option.strip().lower() for option in field[1].split(b",")}
-        elif name not in dropped and name[:14] != _PRIVATE and not (metered and name == b"accept-encoding"):
-            out.append(field)
-    if dropped is not _NOT_UPSTREAM:  # `Connection` may stand after the fields that it names
-        out = [field for field in out if field[0].lower() not in dropped]
+    dropped = _NOT_METERED if metered else _NOT_UPSTREAM
+    named = fields.get(b"connection")
+    if named is not None:
+        dropped = dropped | {
+            option.strip().lower()
+            for name, content in headers
+            if name.lower() == b"connection"
+            for option in content.split(b",")
+        }
+    if _PRIVATE in b" ".join(fields):
+        dropped = dropped | {name for name in fields if name.startswith(_PRIVATE)}
+    out = [field for field in headers if field[0].lower() not in dropped]
     out.append((b"x-request-id", request_id.encode()))
     if authorization is not None:
         out.append((b"authorization", authorization))

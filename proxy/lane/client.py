@@ -156,7 +156,7 @@ class ClientConnection(asyncio.Protocol):
         """Write the head anew; it goes out with the first bytes of the body."""
         running = self._running
         assert running is not None
-        fields = running.exchange.answered(received.status, received.headers, utc_now())
+        fields = running.exchange.answered(received.status, received.headers, received.fields, utc_now())
         framing = received.framing
         if framing is Framing.CHUNKED and running.old:
             framing = Framing.CLOSE
@@ -311,7 +311,7 @@ class ClientConnection(asyncio.Protocol):
             self._pipelined = 0
             if not self._transport.is_closing() and not self._transport.is_reading():
                 self._transport.resume_reading()
-        if follow:
+        if follow and (self._reader.queue or self._reader.broken is not None):
             self._next()
 
     def _fail(self, running: _Running, outcome: Outcome, code: str, message: str) -> None:

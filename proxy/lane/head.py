@@ -28,13 +28,15 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     status: int
     reason: bytes
     headers: Headers
+    fields: dict[bytes, bytes]
+    """The headers by lower-case name."""
     framing: Framing
 
 
 def request(forward: Forward) -> bytes:
     """Return a whole request; its body is always framed by its length."""
     lines = [forward.method.encode() + b" " + forward.target + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in forward.headers]
+    lines += map(b": ".join, forward.headers)
     if forward.body or forward.method in _WITH_BODY:
         lines.append(b"content-length: %d" % len(forward.body))
     lines.append(b"")
@@ -47,7 +49,7 @@ def response(head: ResponseHead, fields: Headers, framing: Framing, close: bool)
     if framing is not head.framing:  # only ever from chunks to the end of the connection
         fields = [field for field in fields if field[0].lower() not in (b"transfer-encoding", b"trailer")]
     lines = [b"HTTP/1.1 %d " % head.status + head.reason]
-    lines += [name + b": " + value for name, value in fields]
+    lines += map(b": ".join, fields)
     if close:
         lines.append(b"connection: close")
     lines.append(b"\r\n")
@@ -57,7 +59,7 @@ def response(head: ResponseHead, fields: Headers, framing: Framing, close: bool)
 def interim(head: ResponseHead) -> bytes:
     """Return a 1xx answer."""
     lines = [b"HTTP/1.1 %d " % head.status + head.reason]
-    lines += [name + b": " + value for name, value in head.headers]
+    lines += map(b": ".join, head.headers)
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
 
@@ -65,7 +67,7 @@ def interim(head: ResponseHead) -> bytes:
 def answer(own: Answer, close: bool, head_only: bool) -> bytes:
     """Return a whole answer of the proxy's own."""
     lines = [b"HTTP/1.1 %d " % own.status + PHRASES.get(own.status, b"")]
-    lines += [name + b": " + value for name, value in own.headers]
+    lines += map(b": ".join, own.headers)
     lines.append(b"content-length: %d" % len(own.body))
     if close:
         lines.append(b"connection: close")

@@ -6,6 +6,7 @@ is merely not served. What is refused sets `broken`, and nothing more is read.
 
 from collections import deque
 from datetime import datetime
+from itertools import chain
 
 import httptools
 import msgspec
@@ -33,6 +34,7 @@ class RequestReader:
         "_fields",
         "_headers",
         "_in_head",
+        "_lines",
         "_max_body",
         "_max_head",
         "_old",
@@ -60,6 +62,7 @@ class RequestReader:
 
     def _start(self) -> None:
         self._target = b""
+        self._lines: Headers = []
         self._headers: Headers = []
         self._fields: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
@@ -97,19 +100,17 @@ class RequestReader:
         self._target += target
 
     def on_header(self, name: bytes, content: bytes) -> None:
-        """Take a field; those of a trailer are dropped."""
-        if self._in_head:
-            lowered = name.lower()
-            if lowered in self._fields and lowered in _ONCE:
-                self.broken = self.broken or ("invalid_request", f"A request has one `{name.decode()}`.")
-            self._fields[lowered] = content
-            self._headers.append((name, content))
-            self._size += len(name) + len(content) + 4
+        """Take a field."""
+        self._lines.append((name, content))
 
     def on_headers_complete(self) -> None:
         """Refuse at once what cannot become a request."""
         self._in_head = False
-        self.broken = self.broken or self._unfit()
+        self._headers, self._lines = self._lines, []  # what comes now is a trailer, which is dropped
+        self._fields = {name.lower(): content for name, content in self._headers}
+        self._size = len(self._target) + 4 * len(self._headers) + sum(map(len, chain.from_iterable(self._headers)))
+        if self.broken is None:
+            self.broken = self._unfit()
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -155,6 +156,11 @@ class RequestReader:
         if self._size > self._max_head:
             return _HEAD_TOO_LARGE
         fields, version = self._fields, self._parser.get_http_version()
+        if len(fields) < len(self._headers):
+            names = [name.lower() for name, _ in self._headers]
+            twice = [name.decode() for name in _ONCE if names.count(name) > 1]
+            if twice:
+                return "invalid_request", f"A request has one `{twice[0]}`."
         coding = fields.get(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
             return "invalid_request", "The only transfer coding that is served is `chunked`, in HTTP/1.1."

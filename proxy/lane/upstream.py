@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from proxy.headers import Headers, value
+from proxy.headers import Headers
 from proxy.lane.head import Framing, ResponseHead
 
 
@@ -226,15 +226,16 @@ class UpstreamConnection(asyncio.Protocol):
         if status < 200:
             self._interim = True
             return
+        fields = {name.lower(): content for name, content in self._headers}
         if self._head_only or status in (204, 304):
             framing = Framing.NONE
-        elif value(self._headers, b"transfer-encoding") is not None:
+        elif b"transfer-encoding" in fields:
             framing = Framing.CHUNKED
-        elif value(self._headers, b"content-length") is not None:
+        elif b"content-length" in fields:
             framing = Framing.LENGTH
         else:
             framing = Framing.CLOSE
-        self._head = ResponseHead(status, self._reason, self._headers, framing)
+        self._head = ResponseHead(status, self._reason, self._headers, fields, framing)
         if self._head_only:  # the parser does not know that no body follows
             self._done, self._reusable = True, False
 
@@ -247,7 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Note the end of an answer; that of a 1xx is not it."""
         if self._interim:
             self._interim = False
-            interim = ResponseHead(self._parser.get_status_code(), self._reason, self._headers, Framing.NONE)
+            interim = ResponseHead(self._parser.get_status_code(), self._reason, self._headers, {}, Framing.NONE)
             self._headers, self._reason = [], b""
             if self._sink is not None:
                 self._sink.on_interim(interim)
