@@ -50,6 +50,11 @@ class _Records(Generic[R]):
             del self.by_name[next(iter(self.by_name))]
         return newest
 
+    def forget(self, name: str) -> None:
+        """Drop a record, if it is there."""
+        if self.by_name.pop(name, None) is not None:
+            self.changed = True
+
 
 class KeyMemory:
     """Records by name, bounded."""
@@ -61,7 +66,7 @@ class KeyMemory:
     @property
     def changed(self) -> bool:
         """Whether the records differ from what was saved last."""
-        return any(records.changed for records in (self._keys, *self._subjects.values()))
+        return self._keys.changed or any(records.changed for records in self._subjects.values())
 
     def learn_key(self, digest: str, record: KeyRecord) -> KeyRecord:
         """Keep a key's record unless a newer one is held; return the newer."""
@@ -89,9 +94,11 @@ class KeyMemory:
 
     def forget(self, kind: str, name: str) -> None:
         """Drop a record that is known to be out of date."""
-        for known, records in (("key", self._keys), *self._subjects.items()):
-            if known == kind and records.by_name.pop(name, None) is not None:
-                records.changed = True
+        if kind == "key":
+            self._keys.forget(name)
+        for known, records in self._subjects.items():
+            if known == kind:
+                records.forget(name)
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield kind and name of every record, as they are now."""
@@ -103,7 +110,8 @@ class KeyMemory:
 
     def snapshot(self, as_of: datetime) -> Saved:
         """Return what is to be saved."""
-        for records in (self._keys, *self._subjects.values()):
+        self._keys.changed = False
+        for records in self._subjects.values():
             records.changed = False
         subjects = {kind: dict(subject.by_name) for kind, subject in self._subjects.items()}
         return Saved(as_of, dict(self._keys.by_name), subjects)

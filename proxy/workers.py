@@ -38,11 +38,16 @@ class Workers:
     def __init__(self, settings: ProxySettings, listen: tuple[str, int]) -> None:
         self.statuses: dict[int, Status] = {}
         """By worker number; one that is not there does not serve."""
-        self.draining = False
         self.metrics_folder = Path(tempfile.mkdtemp(prefix="weighbridge-metrics-"))
         self._settings, self._listen = settings, listen
         self._processes: dict[int, Process] = {}
         self._served = False
+        self._drain = asyncio.Event()
+
+    @property
+    def draining(self) -> bool:
+        """Return whether the workers were told to end."""
+        return self._drain.is_set()
 
     @property
     def pids(self) -> list[int]:
@@ -63,7 +68,7 @@ class Workers:
 
     def drain(self) -> None:
         """Have all workers finish what runs, deliver it, and end."""
-        self.draining = True
+        self._drain.set()
         self.signal(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
@@ -74,12 +79,12 @@ class Workers:
 
     async def _keep(self, number: int) -> None:
         pause = _PAUSE_LEAST
-        while not self.draining:
+        while not self._drain.is_set():
             began = time.monotonic()
             code = await self._run_one(number)
             if code == WRONG_USE and not self._served:
                 raise SettingsError(f"worker {number} could not start; it said why above")
-            if self.draining:
+            if self._drain.is_set():
                 return
             pause = _PAUSE_LEAST if time.monotonic() - began > _STEADY else min(2 * pause, _PAUSE_MOST)
             _log.error("worker died", worker=number, exit_status=code, restart_in=pause)
