@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import httpx
 import msgspec
+import typer
 
 from cli.errors import CommandError
 
@@ -19,6 +20,7 @@ TIMEOUT_SECONDS: Final = 60.0
 PAGE: Final = 100
 
 Json = dict[str, Any]
+RunningUp = Annotated[Path, typer.Option(envvar=DATA_VARIABLE, show_envvar=False, help="Of a running `up`.")]
 
 
 class Api:

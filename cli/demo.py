@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Final
 
 import httpx
 import typer
 
-from cli.client import DATA_DIR, Api, Json, connect, endpoints
+from cli.client import DATA_DIR, Api, Json, RunningUp, connect, endpoints
 from cli.first_run import model_through
 from cli.output import print_rows, progress
 from contracts.clock import rfc3339, utc_now
@@ -72,7 +71,7 @@ class Load:
 
 
 def demo(
-    data_dir: Annotated[Path, typer.Option(help="Of a running `up`.")] = DATA_DIR,
+    data_dir: RunningUp = DATA_DIR,
     seconds: Annotated[int, typer.Option(min=1, max=3600, help="For how long.")] = 60,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Clients of each tenant.")] = 2,
     seed: Annotated[int, typer.Option(help="The same seed sends the same mix.")] = 1,

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 import typer
 
-from cli.client import DATA_DIR, Json, endpoints
+from cli.client import DATA_DIR, Json, RunningUp, endpoints
 from cli.output import JsonFlag, print_json, print_rows
 from cli.services import SERVICES
 from contracts.settings import ENV_PREFIX, SettingsError, load
@@ -31,7 +31,7 @@ class Finding:
 
 
 def doctor(
-    data_dir: Annotated[Path, typer.Option(help="Of a running `up`.")] = DATA_DIR,
+    data_dir: RunningUp = DATA_DIR,
     as_json: JsonFlag = False,
 ) -> None:
     """Look for what is wrong: a running `up` on the data folder if there is one, else the services' settings.

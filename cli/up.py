@@ -1,6 +1,5 @@
 """`weighbridge up`: everything on one machine."""
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Final
 import typer
 from pydantic import SecretStr
 
-from cli.client import Api
+from cli.client import DATA_DIR, DATA_VARIABLE, Api
 from cli.errors import CommandError
 from cli.first_run import UNKNOWN_MODEL, create_demo, served_model
 from cli.output import progress
@@ -43,9 +42,16 @@ class UpSettings(KafkaSettings, RedisSettings, ClickHouseSettings, DatabaseSetti
 def up(
     *,
     upstream: Annotated[
-        list[str] | None, typer.Option(help="A vLLM server; give it again for more. None: the simulator.")
+        list[str] | None,
+        typer.Option(
+            envvar="WEIGHBRIDGE_UPSTREAM",
+            show_envvar=False,
+            help="A vLLM server; give it again for more. None: the simulator.",
+        ),
     ] = None,
-    data_dir: Annotated[Path, typer.Option(help="Where data, logs and endpoints.json go.")] = Path(".weighbridge"),
+    data_dir: Annotated[
+        Path, typer.Option(envvar=DATA_VARIABLE, show_envvar=False, help="Where data, logs and endpoints.json go.")
+    ] = DATA_DIR,
     proxy_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the first proxy; others follow.")] = 8080,
     api_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the billing API.")] = 8090,
     workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Processes of each proxy.")] = 1,
@@ -197,5 +203,5 @@ def _greet(choices: plan.Choices, demo: Demo | None) -> None:
         f"curl {said['proxy']}/v1/chat/completions -H 'Authorization: Bearer {demo.key}' -H 'Content-Type: application/json' "
         f"""-d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'"""
     )
-    elsewhere = choices.data != Path(".weighbridge").resolve()
-    say(f"\nThen: weighbridge usage{f' --data-dir {os.path.relpath(choices.data)}' if elsewhere else ''}")
+    elsewhere = choices.data != DATA_DIR.resolve()
+    say(f"\nThen: weighbridge usage{f' --data-dir {choices.data}' if elsewhere else ''}")

@@ -39,6 +39,14 @@ class Child:
         """The process id, which is also that of its group."""
         return self._process.pid
 
+    def family(self) -> list[int]:
+        """Return its process id and those of its own children, such as a proxy's workers (these on Linux alone)."""
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except OSError:
+            return [self.pid]
+        return [self.pid, *map(int, children.split())]
+
     def exit_status(self) -> int | None:
         """Return how it ended, None while it runs."""
         return self._process.poll()

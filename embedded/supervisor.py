@@ -69,11 +69,11 @@ class Supervisor:
         self._stopping = True
 
     def pids(self) -> dict[str, list[int]]:
-        """Return the ids of the live processes by kind."""
+        """Return the ids of the live processes by kind; of each part its own first, then its workers'."""
         found: dict[str, list[int]] = {}
         for slot in self._slots():
             if slot.child is not None:
-                found.setdefault(slot.part.kind, []).append(slot.child.pid)
+                found.setdefault(slot.part.kind, []).extend(slot.child.family())
         return found
 
     def run_once(self, part: Part) -> None:

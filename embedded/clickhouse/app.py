@@ -6,7 +6,9 @@ refuses simultaneous queries over its limit. Server-side sessions are not kept: 
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -76,7 +78,8 @@ def create_app(engine: Engine) -> Starlette:
             Route("/", server.query, methods=["GET", "POST"]),
             Route("/ping", _ok, methods=["GET", "HEAD"]),
             Route("/replicas_status", _ok, methods=["GET"]),
-        ]
+        ],
+        lifespan=server.lifespan,
     )
 
 
@@ -89,6 +92,12 @@ class _Server:
         self._engine = engine
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._waiting = 0
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """Let the statement that runs come to its end before the engine is closed; those that wait are dropped."""
+        yield
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
     async def query(self, request: Request) -> Response:
         query_id = request.query_params.get("query_id") or str(uuid.uuid4())

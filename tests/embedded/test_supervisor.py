@@ -31,6 +31,11 @@ def part(name, code=SERVE, *, needs=(), port=None):
     return Part(name, name, (sys.executable, "-c", code, str(port)), Probe(port), needs=needs)
 
 
+def alive(pid):
+    """Say whether a process runs; one that has ended and that nobody has waited for does not."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
 @contextmanager
 def watching(supervisor):
     """Watch in a thread; the end of the block ends it and all parts."""
@@ -54,7 +59,7 @@ def test_what_dies_returns_and_the_new_pid_is_announced(tmp_path):
         wait_until(lambda: announced, 30, "the announcement")
         assert announced[-1]["a"] != before["a"]
         assert announced[-1]["b"] == before["b"]
-    assert not any(psutil.pid_exists(pid) for pids in announced[-1].values() for pid in pids)
+    assert not any(alive(pid) for pids in announced[-1].values() for pid in pids)
 
 
 def test_what_needs_the_memory_of_another_ends_with_it_and_returns_after_it(tmp_path):
@@ -144,7 +149,28 @@ supervisor.watch()
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
         owner.kill()
-    wait_until(lambda: not psutil.pid_exists(pid), 10, "the part to die")
+    wait_until(lambda: not alive(pid), 10, "the part to die")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+def test_the_pids_of_workers_are_known_and_announced_when_they_change(tmp_path):
+    code = f"""
+import subprocess, sys
+def worker(): return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+first = worker()
+import threading
+threading.Thread(target=lambda: (first.wait(), worker()), daemon=True).start()
+{SERVE}"""
+    announced: list[dict[str, list[int]]] = []
+    supervisor = Supervisor(tmp_path, lambda: announced.append(supervisor.pids()))
+    supervisor.start([part("parent", code)])
+    parent, worker = supervisor.pids()["parent"]
+    with watching(supervisor):
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: announced and len(announced[-1]["parent"]) == 2, 30, "the announcement")
+    assert announced[-1]["parent"][0] == parent
+    assert announced[-1]["parent"][1] != worker
+    wait_until(lambda: not alive(announced[-1]["parent"][1]), 10, "the worker to end with its parent")
 
 
 def test_logs_are_bounded(tmp_path, monkeypatch):
@@ -171,4 +197,4 @@ def test_what_a_part_leaves_behind_is_ended_with_it(tmp_path):
     supervisor = Supervisor(tmp_path, lambda: None)
     supervisor.run_once(Part("parent", "parent", (sys.executable, "-c", code)))
     orphan = int((tmp_path / "parent.log").read_text())
-    wait_until(lambda: not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie", 10, "the orphan")
+    wait_until(lambda: not alive(orphan), 10, "the orphan to end")
