@@ -1,20 +1,27 @@
-"""The Faust application: thin agents that take batches of raw records and acknowledge them once they are stored.
+"""The Faust application: thin agents that take batches of raw records and commit their offsets once they are stored.
 
-`noack_take` is what keeps offsets uncommitted: it hands out events and leaves their acknowledgement to the agent, whereas
-`take` acknowledges a batch in a `finally`, also when the agent failed. Since Faust then commits past what a failed agent
-held, an agent here never fails: whatever it cannot go on from ends the process at once, without a commit (`abandon`), and
-its supervisor starts another, which reads the batch again. The same happens when partitions are taken away, because what is
-in Faust's buffers then belongs to somebody else. A restart within Kafka's session timeout joins the same rebalance.
+Faust's own acknowledgements are not used. `take` acknowledges a batch in a `finally`, also when the agent has failed;
+`noack_take` does not, but whatever the stream skips during a rebalance is acknowledged all the same, and then committed. So the
+topics are declared without acknowledgements, `noack_take` gathers the batches, and an agent commits what it has stored
+itself: offsets that were read in the present generation of the group. What was read in an older one is read again by its owner.
+
+An agent never fails: whatever it cannot go on from ends the process at once (`abandon`), and its supervisor starts another,
+which reads again what was not committed.
+
+With `stream_reread` no offset is ever committed and every start reads all that the broker holds. The embedded broker holds
+little, and forgets offsets and groups when it restarts: then a commit that was under way would skip what is new there.
 """
 
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
+from uuid import uuid4
 
 import faust
 import structlog
+from faust.types import TP
 
 from contracts import topics
 from stream import kafka
@@ -71,14 +78,13 @@ def build(
         health: told when partitions are assigned.
     """
     app = faust.App(
-        settings.stream_group,
+        f"{settings.stream_group}-{uuid4().hex}" if settings.stream_reread else settings.stream_group,
         broker=[f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(",")],
         broker_credentials=kafka.credentials(settings),
         broker_max_poll_records=5000,
         broker_session_timeout=SESSION_SECONDS,
         broker_rebalance_timeout=SESSION_SECONDS * 2,
         broker_heartbeat_interval=SESSION_SECONDS / 4,
-        broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=8 * 1024 * 1024,
         stream_buffer_maxsize=65_536,
@@ -90,12 +96,16 @@ def build(
     )
     app.transport = Transport(app.conf.broker_consumer, app)
     for name, names in AGENTS.items():
-        topic = app.topic(*names, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes)
-        app.agent(topic, name=name)(_agent(name, stores[name], settings, lifecycle))
+        topic = app.topic(
+            *names, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes, acks=False
+        )
+        app.agent(topic, name=name)(_agent(app, name, stores[name], settings, lifecycle))
 
     async def revoked(*_about: Any, **_signal: Any) -> None:
         if app.consumer.assignment() and not lifecycle.stopping:
-            abandon("partitions were taken away")
+            health.failing["assignment"] = "partitions were taken away"
+            if settings.stream_reread:
+                abandon("the broker has forgotten this worker")
 
     async def assigned(*_about: Any, **_signal: Any) -> None:
         health.failing.pop("assignment", None)
@@ -105,14 +115,17 @@ def build(
     return app
 
 
-def _agent(name: str, store: Store, settings: StreamSettings, lifecycle: Lifecycle) -> Callable[[Any], Awaitable[None]]:
+def _agent(
+    app: faust.App, name: str, store: Store, settings: StreamSettings, lifecycle: Lifecycle
+) -> Callable[[Any], Awaitable[None]]:
     async def agent(stream: Any) -> None:
         try:
             async for batch in stream.noack_take(settings.stream_batch_records, settings.stream_batch_seconds):
                 async with lifecycle.storing[name]:
                     await store([_record(event.message) for event in batch])
-                    for event in batch:
-                        await stream.ack(event)
+                    if not settings.stream_reread:
+                        consumer: Any = app.consumer
+                        await consumer.commit_stored(offsets(batch, app.consumer_generation_id))
         except Exception:
             log.exception("agent failed", agent=name)
             raise
@@ -121,6 +134,16 @@ def _agent(name: str, store: Store, settings: StreamSettings, lifecycle: Lifecyc
                 abandon(f"the agent {name} ended")
 
     return agent
+
+
+def offsets(batch: Iterable[Any], generation: int) -> dict[TP, int]:
+    """Return up to where each partition was read by a batch's events, of those that were read in this generation."""
+    found: dict[TP, int] = {}
+    for event in batch:
+        message = event.message
+        if message.generation_id == generation:
+            found[message.tp] = max(found.get(message.tp, 0), message.offset + 1)
+    return found
 
 
 def _record(message: Any) -> Record:

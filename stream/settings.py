@@ -18,6 +18,10 @@ class StreamSettings(KafkaSettings, RedisSettings, ClickHouseSettings):
         description="HOST:PORT of /healthz, /readyz and /metrics",
     )
     stream_group: str = Field(default="weighbridge-stream", min_length=1, description="Kafka's consumer group")
+    stream_reread: bool = Field(
+        default=False,
+        description="keep no offsets and read all that the broker holds at every start: for the embedded broker",
+    )
     stream_batch_records: int = Field(default=2_000, ge=1, le=10_000, description="records of one batch at most")
     stream_batch_seconds: float = Field(default=0.25, gt=0, le=10, description="how long a batch gathers records")
     stream_horizon_days: int = Field(

@@ -13,7 +13,7 @@ import pytest
 from contracts import tables
 from stream.clickhouse import ClickHouse
 from stream.migrate import migrate
-from tests.servers import free_port, wait_until
+from tests.servers import free_port, listens, wait_until
 
 
 class ClickHouseServer:
@@ -79,3 +79,22 @@ async def empty(store: ClickHouse) -> None:
 async def rows(store: ClickHouse, sql: str) -> list[tuple[Any, ...]]:
     """Return what a query gives, as tuples."""
     return [tuple(row) for row in (await store._client.query(sql)).result_rows]
+
+
+class RedisServer:
+    """A Redis that a test may kill and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        with (self.folder / "redis.log").open("ab") as log:
+            command = [sys.executable, "-m", "embedded.redis", "--port", str(self.port), "--data-dir"]
+            self.process = subprocess.Popen([*command, str(self.folder / "redis")], stdout=log, stderr=log)
+        wait_until(lambda: listens(self.port), 30, "Redis to answer")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()

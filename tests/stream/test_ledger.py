@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from contracts import events, topics
@@ -85,7 +85,7 @@ async def test_hours_and_days_are_sums_of_minutes(clickhouse: ClickHouse) -> Non
         assert wrong == []
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_interleaving_duplication_and_order_change_nothing(
     clickhouse_server: ClickHouseServer, prepared: None, data: st.DataObject
