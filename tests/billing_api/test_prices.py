@@ -172,18 +172,30 @@ async def test_a_quote_is_repeated_under_its_idempotency_key(api: Api) -> None:
 
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)
-hours = st.integers(0, 20).map(lambda number: ZERO + timedelta(hours=number))
+hours = st.integers(0, 6).map(lambda number: ZERO + timedelta(hours=number))
+lengths = st.none() | st.integers(1, 6).map(lambda number: timedelta(hours=number))
 
 
 @st.composite
 def books(draw: st.DrawFn) -> Book:
-    start = draw(hours)
-    end = draw(st.none() | hours.filter(lambda moment: moment > start)) if start < ZERO + timedelta(hours=20) else None
-    name = str(draw(st.integers(0, 10**6)))
-    return Book(name, draw(st.sampled_from(["EUR", "USD"])), draw(st.sampled_from([None, "a", "b"])), start, end, ())
+    start, length = draw(hours), draw(lengths)
+    name, currency = str(draw(st.integers(0, 10**6))), draw(st.sampled_from(["EUR", "EUR", "USD"]))
+    return Book(
+        name, currency, draw(st.sampled_from([None, "a"])), start, None if length is None else start + length, ()
+    )
 
 
-@given(st.lists(books(), max_size=8), st.sampled_from(["a", "b", "c"]), hours, st.integers(1, 20))
+def test_a_tenants_older_book_goes_before_a_newer_general_one() -> None:
+    mine = Book("pb_1", "EUR", "a", ZERO, None, ())
+    general = Book("pb_2", "EUR", None, ZERO + timedelta(hours=1), None, ())
+    catalogue, later = Catalogue((mine, general)), ZERO + timedelta(hours=2)
+    assert catalogue.book("a", "EUR", later) == mine
+    assert catalogue.book("b", "EUR", later) == general
+    assert catalogue.book("b", "EUR", ZERO) is None
+    assert catalogue.book("a", "USD", later) is None
+
+
+@given(st.lists(books(), max_size=8), st.sampled_from(["a", "b"]), hours, st.integers(1, 8))
 def test_between_two_cuts_the_same_book_applies(found: list[Book], tenant: str, start: datetime, length: int) -> None:
     catalogue, end = Catalogue(tuple(found)), start + timedelta(hours=length)
     cuts = catalogue.cuts(start, end)

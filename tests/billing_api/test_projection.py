@@ -158,6 +158,7 @@ async def test_a_record_written_but_never_announced_is_announced_by_the_repair(a
 async def test_a_restarted_redis_is_written_again_but_nobody_is_told_twice(
     api: Api, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await api.tenant()
     tenant = await api.tenant()
     projector = api.services.projector
     await projector.repair()

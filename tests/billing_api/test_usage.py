@@ -141,6 +141,7 @@ async def test_end_users_and_tags_are_read_from_the_events(api: Api, ledger: Tes
     ledger.use(at(1), tenant, input_tokens=1, end_user="ada", tags={"project": "search"})
     ledger.use(at(2), tenant, input_tokens=2, end_user="bob", tags={"project": "ads", "env": "prod"})
     ledger.use(at(3), tenant, input_tokens=4, accuracy="estimated")
+    ledger.use(at(4), tenant, input_tokens=1000, hop="decode", end_user="ada")
     by_user = await rows(api, tenant=tenant, group_by="end_user")
     assert [(row["group"]["end_user"], row["input_tokens"]) for row in by_user] == [("ada", 1), ("bob", 2), (None, 4)]
     by_tag = await rows(api, tenant=tenant, group_by="tags.project")
