@@ -84,6 +84,8 @@ async def directory_at(address, grace=timedelta(hours=1), memory=None, folder=No
     try:
         yield directory
     finally:
+        if follow:  # redis-py leaves a socket open where connecting is cancelled
+            await until(lambda: reader.whole or not directory.connected)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await client.aclose()
