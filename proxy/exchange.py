@@ -94,12 +94,14 @@ class Exchange:
 
     __slots__ = (
         "_arrival",
+        "_began",
         "_call",
         "_house",
         "_principal",
         "_record",
         "_route",
         "_watcher",
+        "news",
         "request_id",
         "state",
         "usage",
@@ -108,6 +110,7 @@ class Exchange:
     def __init__(self, house: House, request_id: str, arrival: Arrival) -> None:
         self.request_id = request_id
         self.state = State.RECEIVED
+        self.news = self._began = False
         self.usage: UsageData | None = None
         self._house = house
         self._arrival = arrival
@@ -227,18 +230,28 @@ class Exchange:
                 self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
         return headers.to_client(received, self.request_id)
 
-    def passed(self, data: bytes, last: bool, now: datetime) -> bytes:
-        """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError."""
+    def passed(self, data: bytes, last: bool) -> bytes:
+        """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError.
+
+        When `news` is true afterwards, call `noticed` with the time before anything goes out.
+        """
         usage = self.usage
         if usage is None:
             return data
         watcher = self._watcher
         if watcher is not None:
             data = watcher.feed(data, last)
-            if watcher.began and usage.first_token_at is None:
-                usage.first_token_at = now
+            if watcher.finished or not self._began:
+                self.news = watcher.finished or watcher.began
         usage.response_bytes = (usage.response_bytes or 0) + len(data)
         return data
+
+    def noticed(self, now: datetime) -> None:
+        """Note when the first token came."""
+        self.news = False
+        if self.usage is not None and self._watcher is not None and self._watcher.began and not self._began:
+            self._began = True
+            self.usage.first_token_at = now
 
     def overheard(self, data: bytes, last: bool) -> None:
         """Count bytes that nobody gets: the client left. Raises sse.StreamError."""

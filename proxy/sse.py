@@ -120,18 +120,25 @@ class StreamWatcher:
         if last:
             data += b"".join(self._rest)
             self._rest.clear()
-        if (
+        if self._is_text(data):
+            return self._text(data)
+        out = b"".join([self._text(event) if self._is_text(event) else self._event(event) for event in _split(data)])
+        return out + self._release(b"") if last else out
+
+    def _is_text(self, data: bytes) -> bool:
+        """Return whether whole events of the only choice carry text and a count, and nothing else that matters here."""
+        return (
             self._single
             and self.began
             and not self._held
             and data.count(b'"choices":[{') == data.count(b"data: ")
             and b'"finish_reason":"' not in data
-        ):
-            if b'"usage":{' in data:
-                self._tail = data
-            return data if self._keep_continuous else MEMBER.sub(b"", data)
-        out = b"".join([self._event(event) for event in _split(data)])
-        return out + self._release(b"") if last else out
+        )
+
+    def _text(self, data: bytes) -> bytes:
+        if b'"usage":{' in data:
+            self._tail = data
+        return data if self._keep_continuous else MEMBER.sub(b"", data)
 
     def count(self) -> Count | None:
         """Return the total, or else the sum of what each choice reported last."""
@@ -233,4 +240,7 @@ def _stamp(event: bytes, fingerprint: bytes) -> bytes:
 
 def _split(data: bytes) -> list[bytes]:
     """Cut bytes into events, each with the empty line that ends it."""
-    return [event for event in _ENDS.split(data) if event]
+    if b"\r\n\r\n" in data:
+        return [event for event in _ENDS.split(data) if event]
+    *events, rest = data.split(b"\n\n")
+    return [event + b"\n\n" for event in events] + ([rest] if rest else [])

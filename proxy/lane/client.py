@@ -171,15 +171,17 @@ class ClientConnection(asyncio.Protocol):
         running = self._running
         assert running is not None
         self._loud = True
-        now = utc_now()
         exchange = running.exchange
         try:
-            out = exchange.passed(data, last, now)
+            out = exchange.passed(data, last)
         except StreamError as error:
             self._cut(running, str(error))
             return
-        if last or exchange.finished:
-            self._lane.desk.settle(exchange, "completed", now)
+        if last or exchange.news:
+            now = utc_now()
+            exchange.noticed(now)
+            if last or exchange.finished:
+                self._lane.desk.settle(exchange, "completed", now)
         if running.framing is Framing.CHUNKED:
             out = head.chunk(out) if out else b""
             if last:

@@ -151,12 +151,9 @@ class UpstreamConnection(asyncio.Protocol):
                 self._lose(f"the upstream's answer is not HTTP: {error}")
                 return
             self._reusable = False
-        if self._head is not None:
-            self._hand_on(sink)
-
-    def _hand_on(self, sink: Sink) -> None:
         head = self._head
-        assert head is not None
+        if head is None:
+            return
         if not self._given:
             self._given = True
             sink.on_head(head)
