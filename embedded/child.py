@@ -13,6 +13,8 @@ from typing import Final
 from embedded.parts import Part
 from embedded.probe import answers
 
+SAFE_PATH: Final = {"PYTHONSAFEPATH": "1"}
+"""A folder named `proxy` or `sim` where somebody happens to stand must not be taken for ours."""
 LOG_BYTES: Final = 8 * 1024 * 1024
 _PR_SET_PDEATHSIG: Final = 1
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -26,7 +28,7 @@ class Child:
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603
                 part.command,
-                env={**os.environ, **part.environment},
+                env={**os.environ, **SAFE_PATH, **part.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

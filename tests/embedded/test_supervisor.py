@@ -191,6 +191,14 @@ def test_logs_are_bounded(tmp_path, monkeypatch):
     assert log.with_suffix(".log.1").exists()
 
 
+def test_a_folder_with_the_name_of_a_package_is_not_taken_for_it(tmp_path, monkeypatch):
+    (tmp_path / "proxy").mkdir()
+    (tmp_path / "proxy" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    supervisor = Supervisor(tmp_path, lambda: None)
+    supervisor.run_once(Part("a", "a", (sys.executable, "-c", "import proxy")))
+
+
 def test_what_a_part_leaves_behind_is_ended_with_it(tmp_path):
     sleeper = "[sys.executable, '-c', 'import time; time.sleep(600)']"
     code = f"import subprocess, sys; print(subprocess.Popen({sleeper}).pid, flush=True)"
