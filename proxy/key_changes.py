@@ -82,17 +82,19 @@ class ChangeReader:
             self._up.set(1)
             if self.whole:
                 self._directory.in_touch(self._clock())
-            await self._read()
+            await self._read(marker)
 
-    async def _read(self) -> None:
+    async def _read(self, marker: Marker | None) -> None:
         assert self._last is not None
         reply: Any = await self._redis.xread({redis_keys.CHANGES: self._last}, block=BLOCK_MS)
         for _, changes in reply or []:
             if len(changes) >= FELL_BEHIND:
                 self._seen = None  # all is read again
-            for _, fields in changes:
-                self._directory.change(fields[b"kind"].decode(), fields[b"id"].decode())
+            named = {(fields[b"kind"].decode(), fields[b"id"].decode()) for _, fields in changes}
+            remembered = [(kind, name) for kind, name in named if self._directory.change(kind, name)]
             self._last = changes[-1][0]
+            if marker is not None:
+                await self._directory.read_again(remembered, marker)
 
     async def _marker(self) -> Marker | None:
         raw = await self._redis.get(redis_keys.MARKER)

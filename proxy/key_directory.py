@@ -81,14 +81,15 @@ class RedisKeyDirectory:
         """Note that the memory is what Redis holds at `now`."""
         self.as_of = now
 
-    def change(self, kind: str, name: str) -> None:
-        """Drop what depends on a record that changed."""
+    def change(self, kind: str, name: str) -> bool:
+        """Drop what depends on a record that changed; return whether it was remembered, so that it should be read again."""
         self._changes += 1
-        self._memory.forget(kind, name)
+        remembered = self._memory.forget(kind, name)
         self._unknown.clear()
         outdated = [token for token, answer in self._answers.items() if answer.identity.concerns(name)]
         for token in outdated:
             del self._answers[token]
+        return remembered
 
     def forget_answers(self) -> None:
         """Ask anew for every token; the memory stays, for the case that Redis cannot answer."""
@@ -99,7 +100,10 @@ class RedisKeyDirectory:
     async def refresh(self, marker: Marker) -> None:
         """Read again every record that is remembered, after changes may have been missed. Raises RedisError."""
         self.forget_answers()
-        names = list(self._memory.names())
+        await self.read_again(list(self._memory.names()), marker)
+
+    async def read_again(self, names: list[tuple[str, str]], marker: Marker) -> None:
+        """Read the records of these kinds and names into memory, so that they are known when Redis is away."""
         for start in range(0, len(names), REFRESH_BATCH):
             batch = names[start : start + REFRESH_BATCH]
             async with self._redis.pipeline(transaction=False) as pipe:

@@ -50,10 +50,11 @@ class _Records(Generic[R]):
             del self.by_name[next(iter(self.by_name))]
         return newest
 
-    def forget(self, name: str) -> None:
-        """Drop a record, if it is there."""
-        if self.by_name.pop(name, None) is not None:
-            self.changed = True
+    def forget(self, name: str) -> bool:
+        """Drop a record; return whether it was there."""
+        there = self.by_name.pop(name, None) is not None
+        self.changed = self.changed or there
+        return there
 
 
 class KeyMemory:
@@ -92,13 +93,11 @@ class KeyMemory:
             return None
         return Identity(digest, key, tenant, team, user)
 
-    def forget(self, kind: str, name: str) -> None:
-        """Drop a record that is known to be out of date."""
+    def forget(self, kind: str, name: str) -> bool:
+        """Drop a record that is known to be out of date; return whether there was one."""
         if kind == "key":
-            self._keys.forget(name)
-        for known, records in self._subjects.items():
-            if known == kind:
-                records.forget(name)
+            return self._keys.forget(name)
+        return any(records.forget(name) for known, records in self._subjects.items() if known == kind)
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield kind and name of every record, as they are now."""

@@ -178,6 +178,17 @@ async def test_while_redis_is_away_known_keys_go_on_and_others_wait(server, api)
         assert await directory.find(other, utc_now()) == INVALID
 
 
+async def test_a_key_that_changed_just_before_redis_went_away_is_known(server, api):
+    async with directory_at(server.address) as directory:
+        await directory.find(TOKEN, utc_now())
+        api.key(tags={"who": "changed"})
+        await until(lambda: directory._memory.key(keys.digest(TOKEN, PEPPER)).tags == {"who": "changed"})
+        server.kill()
+        found = await directory.find(TOKEN, utc_now())
+        assert isinstance(found, Principal)
+        assert found.tags["who"] == "changed"
+
+
 async def test_the_grace_ends(server, api):
     async with directory_at(server.address, grace=timedelta(seconds=2)) as directory:
         await until(lambda: directory.reader.whole)
