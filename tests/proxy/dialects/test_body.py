@@ -46,10 +46,25 @@ def test_a_name_twice_is_refused(value: dict[str, int], data: st.DataObject, spa
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"null", b"[]", b'"x"', b"{", b'{"a":1}x', b'{"a":NaN}', b'{"a":01}', b'{a:1}', b"{'a':1}", b'{"a":1,}',
-     b'{"a":"\xff"}', b'{"a\\u0062":1}',
-     b'{"a":"\xed\xa0\x80"}', b'\xef\xbb\xbf{}', b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}"],
-)  # fmt: skip
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{",
+        b'{"a":1}x',
+        b'{"a":NaN}',
+        b'{"a":01}',
+        b"{a:1}",
+        b"{'a':1}",
+        b'{"a":1,}',
+        b'{"a":"\xff"}',
+        b'{"a\\u0062":1}',
+        b'{"a":"\xed\xa0\x80"}',
+        b"\xef\xbb\xbf{}",
+        b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    ],
+)
 def test_what_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError) as error:
         take_apart(body)
