@@ -11,11 +11,12 @@ from contracts.clock import utc_now
 from contracts.events import Outcome
 from proxy.config import TrafficConfig
 from proxy.errors import Answer
-from proxy.exchange import Arrival, AskKey, AskModels, Exchange, Forward, House, State, Step
+from proxy.exchange import Exchange, House, State
 from proxy.meters import Meters
 from proxy.models import Catalog, Fetch, ModelWatch
 from proxy.ports import KeyDirectory, Recorder, Refusal
 from proxy.sse import Fingerprint
+from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
 
 Ask = AskKey | AskModels
 Decided = Forward | Answer

@@ -18,7 +18,7 @@ from contracts.clock import utc_now
 from contracts.events import Outcome
 from proxy.desk import Ask
 from proxy.errors import Answer
-from proxy.exchange import Exchange, Forward
+from proxy.exchange import Exchange
 from proxy.headers import Headers
 from proxy.lane import head
 from proxy.lane.head import Framing, ResponseHead
@@ -28,6 +28,7 @@ from proxy.lane.pool import STALE_SECONDS
 from proxy.lane.reader import Pending, RequestReader
 from proxy.lane.upstream import UpstreamConnection
 from proxy.sse import StreamError
+from proxy.steps import Forward
 
 log = structlog.get_logger(__name__)
 

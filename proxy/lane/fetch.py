@@ -3,11 +3,11 @@
 import asyncio
 from typing import Final
 
-from proxy.exchange import Forward
 from proxy.headers import Headers
 from proxy.lane import head
 from proxy.lane.head import ResponseHead
 from proxy.lane.pool import Pool
+from proxy.steps import Forward
 
 MAX_BODY: Final = 8 << 20
 

@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from proxy.errors import PHRASES, Answer
-from proxy.exchange import Forward
 from proxy.headers import Headers
+from proxy.steps import Forward
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})

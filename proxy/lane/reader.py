@@ -12,8 +12,8 @@ import httptools
 import msgspec
 
 from contracts.clock import utc_now
-from proxy.exchange import Arrival
 from proxy.headers import Headers
+from proxy.steps import Arrival
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):

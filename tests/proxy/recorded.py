@@ -76,7 +76,8 @@ def with_usage(plain: bytes, prompt: int) -> bytes:
 
     Holds for one choice and one token an event, as recorded.
     """
-    out, tokens, fingerprint = [], 0, b""
+    out: list[bytes] = []
+    tokens, fingerprint = 0, b""
     chat = b"chat.completion" in plain
     details = b',"completion_tokens_details":null' if chat else b""
     for event in events(plain):

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from contracts.events import RequestData, UsageData
 from contracts.projection import KeyRecord
 from proxy.errors import Answer
-from proxy.exchange import Arrival, AskKey, AskModels, Exchange, Forward, House, State
+from proxy.exchange import Exchange, House, State
 from proxy.models import Catalog, Served
 from proxy.ports import Principal, Refusal
 from proxy.sse import Fingerprint
+from proxy.steps import Arrival, AskKey, AskModels, Forward
 from tests.proxy.fakes import KEY_RECORD
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -72,7 +73,6 @@ def settled(one: Exchange, outcome: Any = "completed") -> UsageData:
 def test_the_whole_way() -> None:
     one = exchange(x_request_id="theirs", user_agent="sdk/1", x_weighbridge_tags="env=prod,project=mine")
     assert one.receive() == AskKey(b"k")
-    assert one.decision is None
     forward = one.identified(WHO, at(1))
     assert isinstance(forward, Forward)
     decision = one.decision
