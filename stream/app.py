@@ -14,6 +14,7 @@ little, and forgets offsets and groups when it restarts: then a commit that was 
 
 import asyncio
 import os
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 EXIT_ABANDONED: Final = 75  # EX_TEMPFAIL: start me again
 SESSION_SECONDS: Final = 6.0
 """How long a worker may be silent before the others take its partitions: the least that brokers allow by default."""
+ASSIGNMENT_SECONDS: Final = 45.0
 AGENTS: Final = {"ledger": (topics.USAGE, topics.REQUEST), "instances": (topics.INSTANCE,)}
 """The agents and the topics that each reads."""
 
@@ -57,6 +59,17 @@ class Lifecycle:
                     await lock.acquire()
         except TimeoutError:
             log.warning("stopping with a batch in hand: it will be read again")
+
+
+async def watch(lifecycle: Lifecycle, health: Health) -> None:
+    """Start the process over when it has been without partitions for too long: a group that was never joined is not retried."""
+    since = time.monotonic()
+    while True:
+        await asyncio.sleep(1.0)
+        if "assignment" not in health.failing or lifecycle.stopping:
+            since = time.monotonic()
+        elif time.monotonic() - since > ASSIGNMENT_SECONDS:
+            abandon(f"no partitions for {ASSIGNMENT_SECONDS} s")
 
 
 def abandon(reason: str) -> NoReturn:

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from contracts import logs
 from contracts.clock import utc_now
 from stream import admin, kafka
-from stream.app import Lifecycle, build
+from stream.app import Lifecycle, build, watch
 from stream.clickhouse import ClickHouse
 from stream.feedback import QuotaFeedback
 from stream.instances import Instances
@@ -89,7 +89,7 @@ async def _work(settings: StreamSettings, lifecycle: Lifecycle) -> None:
         folder = settings.stream_data_dir or stack.enter_context(tempfile.TemporaryDirectory())
         stores = {"ledger": ledger.store, "instances": instances.store}
         app = build(settings, str(folder), stores, lifecycle, health)
-        await _run_together([_faust(app), *loops])
+        await _run_together([_faust(app), watch(lifecycle, health), *loops])
 
 
 def _nobody(_windows: list[Window]) -> None:
