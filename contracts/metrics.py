@@ -50,7 +50,7 @@ LEDGER_LAG: Final = Metric(
 PUBLISHED: Final = Metric("weighbridge_published_events_total", "Events sent to Kafka, repeats included.", ("topic",))
 REDIS_UP: Final = Metric("weighbridge_redis_up", "Whether Redis answers this process (1) or not (0).")
 UPSTREAM_UP: Final = Metric(
-    "weighbridge_upstream_up", "Whether the vLLM server answers its health check.", ("instance",)
+    "weighbridge_upstream_up", "Whether the vLLM server answers its health check.", ("upstream",)
 )
 
 STREAM_EVENTS: Final = Metric(
