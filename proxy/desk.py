@@ -74,9 +74,16 @@ class Desk:
         self._decide(exchange, arrival.received_at)
         return answer
 
-    def settle(self, exchange: Exchange, outcome: Outcome, now: datetime, error_code: str | None = None) -> None:
-        """Record the end of an exchange; what was settled before stays as it was."""
-        usage = exchange.settle(outcome, now, error_code)
+    def settle(
+        self,
+        exchange: Exchange,
+        outcome: Outcome,
+        now: datetime,
+        error_code: str | None = None,
+        all_read: bool = False,
+    ) -> None:
+        """Record the end of an exchange; what was settled before stays as it was. See `Exchange.settle`."""
+        usage = exchange.settle(outcome, now, error_code, all_read)
         if usage is not None:
             self._recorder.closed(usage, now)
             self.in_flight -= 1

@@ -246,10 +246,14 @@ class Exchange:
         self.usage.last_byte_at = now
         return self.usage
 
-    def settle(self, outcome: Outcome, now: datetime, error_code: str | None = None) -> UsageData | None:
+    def settle(
+        self, outcome: Outcome, now: datetime, error_code: str | None = None, all_read: bool = False
+    ) -> UsageData | None:
         """End it, once; return the usage to record. None for what is not metered, was denied, or is settled already.
 
         `outcome` is how the transfer ended; what the answer itself said may turn `completed` into `upstream_error`.
+        `all_read`: vLLM knew that nobody listens any more, and all that it had sent by then was read. Of an answer that is
+        neither complete nor read to such an end, the engine may have generated more than was seen: that is an estimate.
         """
         usage = self.usage
         if usage is None or self.state is State.SETTLED:
@@ -260,7 +264,7 @@ class Exchange:
         ):
             outcome = "upstream_error"
         usage.outcome, usage.error_code, usage.last_byte_at = outcome, error_code, now
-        usage.accuracy = self._count_into(usage, outcome)
+        usage.accuracy = self._count_into(usage, all_read or outcome == "completed")
         self.state = State.SETTLED
         return usage
 
@@ -273,7 +277,7 @@ class Exchange:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _count_into(self, usage: UsageData, outcome: Outcome) -> Accuracy:
+    def _count_into(self, usage: UsageData, all_read: bool) -> Accuracy:
         watcher = self._watcher
         if watcher is None:
             # Not sent, or refused by vLLM: nothing was generated. Otherwise nobody knows what was.
@@ -287,7 +291,7 @@ class Exchange:
         if count is None:
             return "unknown"
         _write(usage, count.tokens)
-        return "exact" if count.whole and outcome != "proxy_lost" else "estimated"
+        return "exact" if count.whole and (all_read or watcher.finished) else "estimated"
 
     def _pass_free(self) -> Forward:
         self.state = State.ADMITTED

@@ -16,8 +16,8 @@ from proxy.lane.lane import Lane
 from proxy.lane.upstream import UpstreamConnection
 from proxy.sse import StreamError
 
-PATIENCE_SECONDS: Final = 2.0
-"""How long an upstream may take to notice; then the connection is cut, and what was counted so far stands."""
+PATIENCE_SECONDS: Final = 30.0
+"""How long an upstream, told at once but perhaps starved, may take to notice; then what was counted is an estimate."""
 
 
 class Leftover:
@@ -45,11 +45,11 @@ class Leftover:
             self.cut()
         else:
             if last:
-                self._settle()
+                self._settle(all_read=True)
 
     def on_lost(self, message: str, stale: bool) -> None:
-        """Settle: the upstream has noticed, there is no more."""
-        self._settle()
+        """Settle: the upstream has noticed, there is no more. After a reset, though, bytes may be missing."""
+        self._settle(all_read=self._upstream.ended_in_order)
 
     def check(self, now: float) -> None:
         """Lose patience with an upstream that does not notice."""
@@ -62,8 +62,8 @@ class Leftover:
     def cut(self) -> None:
         """End it now, with what was counted."""
         self._upstream.abort()
-        self._settle()
+        self._settle(all_read=False)
 
-    def _settle(self) -> None:
-        self._lane.desk.settle(self._exchange, "client_closed", utc_now())
+    def _settle(self, all_read: bool) -> None:
+        self._lane.desk.settle(self._exchange, "client_closed", utc_now(), all_read=all_read)
         self._lane.forget(self)

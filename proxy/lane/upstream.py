@@ -57,6 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_sink",
         "_trailers",
         "_transport",
+        "ended_in_order",
         "idle_since",
     )
 
@@ -68,6 +69,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._served = 0
         self._paused = False
         self.idle_since = 0.0
+        self.ended_in_order = False
+        """The upstream closed, and all that it had sent was read."""
         self._reset(head_only=False)
 
     def _reset(self, head_only: bool) -> None:
@@ -181,6 +184,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the sink, unless the end of the connection was the end of the answer."""
         self._owner.forget(self)
+        self.ended_in_order = error is None
         sink, head = self._sink, self._head
         if sink is None:
             return

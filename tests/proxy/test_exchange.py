@@ -244,7 +244,8 @@ def test_counts_so_far() -> None:
     draft = one.counted(at(4))
     assert draft is not None
     assert (draft.input_tokens, draft.output_tokens, draft.accuracy, draft.outcome) == (7, 1, "estimated", "proxy_lost")
-    usage = settled(one, "client_closed")
+    usage = one.settle("client_closed", at(9), all_read=True)
+    assert usage is not None
     assert (usage.accuracy, usage.outcome, usage.output_tokens) == ("exact", "client_closed", 1)
 
 
