@@ -12,9 +12,7 @@ _GROUPS: Final = tuple(f"`{column}`" for column in tables.GROUPS if column != "t
 
 
 def _excluded(kind: str) -> str:
-    return (
-        f"{_IDENTITY} IN (SELECT tenant, minute, source, id, content_hash FROM excluded_events WHERE kind = '{kind}')"
-    )
+    return f"(SELECT tenant, minute, source, id, content_hash FROM excluded_events WHERE kind = '{kind}')"
 
 
 def conflicting_windows(kind: str) -> str:
@@ -22,7 +20,7 @@ def conflicting_windows(kind: str) -> str:
     return f"""
         SELECT tenant, toUnixTimestamp(minute) AS minute FROM (
             SELECT tenant, toStartOfMinute(event_time) AS minute, source, id
-            FROM {kind}_events FINAL WHERE {_WINDOW} AND NOT {_excluded(kind)}
+            FROM {kind}_events FINAL WHERE {_WINDOW} AND {_IDENTITY} NOT IN {_excluded(kind)}
         ) GROUP BY tenant, minute HAVING count() != uniqExact(source, id)"""
 
 
@@ -30,7 +28,7 @@ def exclude_conflicts(kind: str) -> str:
     """Return the statement that names, in the given windows, every row of an id but the one stored first."""
     return f"""
         INSERT INTO excluded_events (kind, tenant, minute, source, id, content_hash, reason, excluded_at)
-        SELECT '{kind}', tenant, minute, source, id, content_hash, 'conflict', fromUnixTimestamp64Micro(%(now)s, 'UTC')
+        SELECT '{kind}', tenant, minute, source, id, content_hash, 'conflict', fromUnixTimestamp64Micro(toInt64(%(now)s), 'UTC')
         FROM (
             SELECT tenant, toStartOfMinute(event_time) AS minute, source, id, content_hash,
                 row_number() OVER (PARTITION BY tenant, minute, source, id ORDER BY stored_at, content_hash) AS place
@@ -51,7 +49,7 @@ def _roll_up() -> str:
                 {sums}, countIf({counted} AND estimated) AS estimated_requests
             FROM (
                 SELECT tenant, toStartOfMinute(event_time) AS minute, {groups}, {", ".join(_TOKENS)},
-                    hop = 'root' AS root, accuracy = 'estimated' AS estimated, {_excluded("usage")} AS excluded
+                    hop = 'root' AS root, accuracy = 'estimated' AS estimated, {_IDENTITY} IN {_excluded("usage")} AS excluded
                 FROM usage_events FINAL WHERE {_WINDOW}
             ) GROUP BY tenant, minute, {groups}
         ) GROUP BY tenant, minute"""

@@ -26,9 +26,9 @@ WITH
 SELECT
     producer,
     epoch,
-    if(empty(walked.2), walked.1, walked.2[1].1 - 1) AS contiguous,
+    if(empty(walked.2), walked.1, toUInt64(walked.2[1].1 - 1)) AS contiguous,
     walked.1 AS highest,
-    arraySum(gap -> gap.2 - gap.1 + 1, walked.2) AS missing,
+    arraySum(gap -> toUInt64(gap.2 - gap.1 + 1), walked.2) AS missing,
     CAST(walked.2, 'Array(Tuple(first UInt64, last UInt64))') AS gaps,
     max(stored_at) AS last_stored_at
 FROM producer_sequences FINAL
