@@ -153,6 +153,7 @@ def environment(choices: Choices) -> dict[str, str]:
         "SPOOL_DIR": str(choices.data / "spool"),
     }
     if choices.given.kafka is None:
+        settings["STREAM_REREAD"] = "true"  # the broker's memory is short, and its offsets mean nothing after its death
         producers = len(choices.targets) * choices.workers
         settings["PUBLISH_WINDOW_BYTES"] = str(PUBLISH_WINDOW_BYTES // producers)
     return {f"WEIGHBRIDGE_{name}": value for name, value in settings.items()}

@@ -73,6 +73,7 @@ def test_all_producers_together_stay_within_what_the_embedded_broker_keeps(upstr
 def test_a_real_broker_needs_no_window_and_does_not_end_the_stream():
     choices = replace(CHOICES, given=Given(kafka="there:9092"))
     assert "WEIGHBRIDGE_PUBLISH_WINDOW_BYTES" not in plan.environment(choices)
+    assert "WEIGHBRIDGE_STREAM_REREAD" not in plan.environment(choices)
     assert named(plan.services(choices))["stream"].needs == ()
     assert named(plan.services(CHOICES))["stream"].needs == ("kafka",)
 
