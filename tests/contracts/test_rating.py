@@ -1,6 +1,7 @@
 """Rating: parts leave their parent, nothing unpriced disappears, splitting usage changes no sum."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,7 @@ def test_more_cached_than_input_is_an_error():
 
 @pytest.mark.parametrize("wrong", [{"per": 3}, {"per": 0}, {"per": 20}, {"meter": "tokens"}, {"price": Decimal(-1)}])
 def test_prices_that_cannot_be_rated_exactly_are_refused(wrong):
-    good = {"price_id": "p", "model": "*", "meter": "input_tokens", "per": 1000, "price": Decimal(1)}
+    good: dict[str, Any] = {"price_id": "p", "model": "*", "meter": "input_tokens", "per": 1000, "price": Decimal(1)}
     Price(**good)
     with pytest.raises(MoneyError):
         Price(**{**good, **wrong})
