@@ -122,3 +122,16 @@ async def test_two_thousand_requests_agree_with_the_simulators_own_count(system:
     for name, entry in generated.items():
         counted = (events[name]["input_tokens"], events[name]["output_tokens"], events[name]["accuracy"])
         assert counted == (entry["prompt_tokens"], entry["generated_tokens"], "exact"), events[name]
+
+
+def test_a_revoked_key_is_refused_within_a_second_of_the_answer(system):
+    """Ten keys in use, each revoked: a second after the API's answer none gets through any more."""
+    keys = [system.key(f"Revoked {number}") for number in range(10)]
+    with system.api() as api:
+        for tenant, secret in keys:
+            assert chat(system, secret).status_code == 200
+            (key,) = api.get("/v1/keys", params={"tenant": tenant}).raise_for_status().json()["data"]
+            api.post(f"/v1/keys/{key['id']}/revoke").raise_for_status()
+            time.sleep(1)
+            refused = chat(system, secret)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
