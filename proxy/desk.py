@@ -127,7 +127,6 @@ class Desk:
         if exchange.state is State.DENIED:
             self._meters.deny(decision)
         elif exchange.usage is not None:
-            self._recorder.opened(exchange.usage, now)
             self.in_flight += 1
 
     def _list(self, catalog: Catalog) -> None:

@@ -6,11 +6,15 @@ from typing import Final
 import msgspec
 
 from contracts import events, topics
-from contracts.events import Event, RequestData, UsageData
+from contracts.events import Accuracy, Event, Outcome, RequestData, UsageData
 from proxy.spool.record import Kind, Record
 from proxy.spool.spool import Header
 
-TOPIC: Final[dict[int, str]] = {Kind.REQUEST: topics.REQUEST, Kind.USAGE: topics.USAGE}
+TOPIC: Final[dict[int, str]] = {
+    Kind.REQUEST: topics.REQUEST,
+    Kind.ADMITTED: topics.REQUEST,
+    Kind.USAGE: topics.USAGE,
+}
 COUNTS: Final = (
     "input_tokens",
     "cache_read_input_tokens",
@@ -19,7 +23,16 @@ COUNTS: Final = (
     "reasoning_output_tokens",
     "audio_seconds",
 )
-_draft = msgspec.json.Decoder(UsageData)
+
+
+class _Draft(UsageData, kw_only=True):
+    """What an event says of a request that still runs: a draft of its usage, or only that it was admitted."""
+
+    outcome: Outcome = "proxy_lost"
+    accuracy: Accuracy = "unknown"
+
+
+_draft = msgspec.json.Decoder(Event[_Draft])
 
 
 def source(instance: str) -> str:
@@ -40,9 +53,12 @@ def usage_event(producer: str, data: UsageData, now: datetime) -> bytes:
 def lost_event(header: Header, draft: Record, sequence: int, now: datetime) -> bytes:
     """Return the usage event of a request whose proxy died: the last counts known, under the same id and `admitted_at`.
 
+    The draft's body is an event: the request's own, when it was admitted and nothing was counted, or its usage so far.
+
     Raises msgspec.ValidationError when the draft is none of this version's.
     """
-    data = _draft.decode(draft.body)
+    last = _draft.decode(draft.body).data
+    data = UsageData(**{field: getattr(last, field) for field in UsageData.__struct_fields__})
     data.sequence = sequence
     data.outcome = "proxy_lost"
     data.accuracy = "estimated" if any(getattr(data, count) is not None for count in COUNTS) else "unknown"

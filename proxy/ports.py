@@ -53,10 +53,7 @@ class Recorder(Protocol):
         """Return an id that no other request ever has."""
 
     def decided(self, data: RequestData, now: datetime) -> None:
-        """Record a decision, to be published as a request event."""
-
-    def opened(self, draft: UsageData, now: datetime) -> None:
-        """Record, before it is forwarded, that a request was admitted; if nothing follows it becomes `proxy_lost`."""
+        """Record a decision, to be published as a request event; what was admitted becomes `proxy_lost` if nothing follows."""
 
     def progressed(self, request_id: str, draft: UsageData, now: datetime) -> None:
         """Record the counts of a long stream so far."""

@@ -4,7 +4,6 @@ import secrets
 from datetime import datetime
 from itertools import count
 
-import msgspec
 import structlog
 
 from contracts.events import RequestData, UsageData
@@ -14,7 +13,6 @@ from proxy.spool.record import Kind
 from proxy.spool.spool import Spool, SpoolFullError
 
 _log = structlog.get_logger(__name__)
-_encode = msgspec.json.Encoder().encode
 _FULL = Refusal("spool_full", "The proxy cannot record more requests at the moment; try again later.")
 
 
@@ -48,15 +46,12 @@ class SpoolRecorder:
     def decided(self, data: RequestData, now: datetime) -> None:
         """Record a decision; sets its sequence."""
         data.sequence = self._spool.last_sequence + 1
-        self._append(Kind.REQUEST, data, envelope.request_event(self.producer, data, now))
-
-    def opened(self, draft: UsageData, now: datetime) -> None:
-        """Record that a request was admitted."""
-        self._append(Kind.OPEN, draft, _encode(draft))
+        kind = Kind.ADMITTED if data.decision == "admitted" else Kind.REQUEST
+        self._append(kind, data, envelope.request_event(self.producer, data, now))
 
     def progressed(self, request_id: str, draft: UsageData, now: datetime) -> None:
         """Record the counts of a stream so far."""
-        self._append(Kind.OPEN, draft, _encode(draft))
+        self._append(Kind.OPEN, draft, envelope.usage_event(self.producer, draft, now))
 
     def closed(self, data: UsageData, now: datetime) -> None:
         """Record the end of a request; sets its sequence."""

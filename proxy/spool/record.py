@@ -13,24 +13,28 @@ from zlib import crc32
 
 
 class Kind(IntEnum):
-    """What a record says. `sequence` counts REQUEST and USAGE; HEADER repeats the last one given before it."""
+    """What a record says. `sequence` counts REQUEST, USAGE and ADMITTED; HEADER repeats the last one given before it."""
 
     HEADER = 1
     """First in a segment; body: `Header` as JSON."""
     REQUEST = 2
-    """A request event, ready to be published."""
+    """The event of a request that was denied, ready to be published."""
     USAGE = 3
-    """A usage event, ready to be published; ends what OPEN began."""
+    """A usage event, ready to be published; ends what ADMITTED or OPEN began."""
     OPEN = 4
-    """The latest draft of a usage event whose request still runs; replaces an earlier one of the same request id."""
+    """A draft of the usage event of a request that still runs; replaces what stands of the same request id before it."""
     PAD = 5
     """Nothing until the end of the page. `sequence` is its whole size."""
     END = 6
     """The segment ends here on purpose; what follows in the file means nothing."""
+    ADMITTED = 7
+    """The event of a request that was admitted, ready to be published; until USAGE comes it is a draft too, as OPEN is."""
 
 
-FINAL = (Kind.REQUEST, Kind.USAGE)
+FINAL = frozenset({Kind.REQUEST, Kind.USAGE, Kind.ADMITTED})
 """Kinds that carry a sequence of their own and are published."""
+DRAFT = frozenset({Kind.OPEN, Kind.ADMITTED})
+"""Kinds from which the end of a request is written when its process dies."""
 
 
 class Record(NamedTuple):

@@ -12,7 +12,7 @@ import msgspec
 
 from proxy.spool import record
 from proxy.spool.backlog import PIECE
-from proxy.spool.record import FINAL, Kind, Record
+from proxy.spool.record import DRAFT, FINAL, Kind, Record
 from proxy.spool.segment import SUFFIX
 from proxy.spool.spool import Header
 
@@ -85,7 +85,7 @@ class _Reader:
                 extend(spans, end, entry)
             if entry.kind == Kind.USAGE:
                 self.drafts.pop(entry.request_id, None)
-            elif entry.kind == Kind.OPEN:
+            elif entry.kind in DRAFT:
                 self.drafts[entry.request_id] = entry
             end = entry.end
         return Found(number, end, sealed=False, spans=spans)

@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.spool import record
 from proxy.spool.backlog import PIECE, Backlog, Piece
-from proxy.spool.record import Kind
+from proxy.spool.record import DRAFT, FINAL, Kind
 from proxy.spool.segment import PAGE, Segment
 
 SEGMENT_BYTES: Final = 8 << 20
@@ -96,11 +96,11 @@ class Spool:
         return self._limit - self._position + self._obtainable() < reserve
 
     def append(self, kind: int, request_id: bytes, tenant: bytes, body: bytes) -> None:
-        """Append a record: it then survives `kill -9` of this process. REQUEST and USAGE take the next sequence.
+        """Append a record: it then survives `kill -9` of this process. What is final takes the next sequence.
 
         Raises SpoolFullError, and then has appended nothing.
         """
-        final = kind != Kind.OPEN
+        final = kind in FINAL
         data = record.encode(kind, self.last_sequence + 1 if final else 0, request_id, tenant, body)
         end = self._position + len(data)
         if end > self._limit:
@@ -111,18 +111,15 @@ class Spool:
         if final:
             self.last_sequence += 1
             self._group_size += len(body)
-            if kind == Kind.USAGE:
-                replaced = self.open.pop(request_id, None)
-                if replaced is not None:
-                    self._replaced.append(replaced)
-            if self._group_size >= PIECE:
-                self._close_piece()
-            return
-        replaced = self.open.get(request_id)
-        if replaced is not None:
-            self._replaced.append(replaced)
-        self.open[request_id] = self._active
-        self._active.opens += 1
+        if kind != Kind.REQUEST:
+            replaced = self.open.pop(request_id, None)
+            if replaced is not None:
+                self._replaced.append(replaced)
+            if kind != Kind.USAGE:
+                self.open[request_id] = self._active
+                self._active.opens += 1
+        if self._group_size >= PIECE:
+            self._close_piece()
 
     def group(self, now: float) -> Group | None:
         """Close the group of what was appended since the last one, or return None. Sync it, then call `durable`."""
@@ -244,7 +241,7 @@ class Spool:
         drafts = {
             entry.request_id: entry
             for entry in record.scan(segment.read(0, segment.size))
-            if entry.kind == Kind.OPEN and self.open.get(entry.request_id) is segment
+            if entry.kind in DRAFT and self.open.get(entry.request_id) is segment
         }
         with suppress(SpoolFullError):  # then the old segment stays for as long as its requests run
             for entry in drafts.values():

@@ -20,7 +20,7 @@ class MemoryRecorder:
 
     def __init__(self) -> None:
         self.decisions: list[RequestData] = []
-        self.opens: list[UsageData] = []
+        self.opens: list[RequestData] = []
         self.progress: list[UsageData] = []
         self.closes: list[UsageData] = []
         self.refusal: Refusal | None = None
@@ -35,9 +35,8 @@ class MemoryRecorder:
 
     def decided(self, data: RequestData, now: datetime) -> None:
         self.decisions.append(msgspec.structs.replace(data))
-
-    def opened(self, draft: UsageData, now: datetime) -> None:
-        self.opens.append(msgspec.structs.replace(draft))
+        if data.decision == "admitted":
+            self.opens.append(self.decisions[-1])
 
     def progressed(self, request_id: str, draft: UsageData, now: datetime) -> None:
         assert draft.request_id == request_id

@@ -165,7 +165,7 @@ async def test_a_dead_siblings_spool_is_adopted_and_delivered(tmp_path, kafka, m
         dead = Side(home, kafka.address)
         dead.record(5)
         lost = usage(dead.recorder, output_tokens=7)
-        dead.recorder.opened(lost, utc_now())
+        dead.recorder.progressed(lost.request_id, lost, utc_now())
         await dead.journal.flush()
         dead.journal._thread.shutdown()
         dead.spool.close()

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from contracts.clock import utc_now
 from proxy.spool import adoption, record
-from proxy.spool.record import FINAL, Kind
+from proxy.spool.record import DRAFT, FINAL, Kind
 from proxy.spool.segment import PAGE, SUFFIX
 from proxy.spool.spool import Header, SpoolFullError
 
@@ -55,9 +55,9 @@ class Crashes(RuleBasedStateMachine):
             self.spool.append(kind, request_id, b"tenant", body)
         except SpoolFullError:
             return False
-        if kind == Kind.OPEN:
+        if kind in DRAFT:
             self.drafts.setdefault(request_id, []).append(body)
-        else:
+        if kind in FINAL:
             self.finals[self.spool.last_sequence] = (kind, request_id, body)
         return True
 
@@ -66,8 +66,12 @@ class Crashes(RuleBasedStateMachine):
         for _ in range(count):
             self.count += 1
             request_id = b"%032d" % self.count
-            self.append(Kind.REQUEST, request_id, size)
-            self.append(Kind.OPEN, request_id, size)
+            self.append(Kind.ADMITTED, request_id, size)
+
+    @rule(size=st.integers(0, 3000))
+    def request_is_denied(self, size):
+        self.count += 1
+        self.append(Kind.REQUEST, b"%032d" % self.count, size)
 
     @rule(data=st.data(), size=st.integers(0, 3000))
     def request_goes_on(self, data, size):

@@ -5,7 +5,7 @@ from proxy.spool import record
 from proxy.spool.record import Kind
 
 PARTS = st.tuples(
-    st.sampled_from([Kind.REQUEST, Kind.USAGE, Kind.OPEN, Kind.HEADER]),
+    st.sampled_from([Kind.REQUEST, Kind.USAGE, Kind.OPEN, Kind.HEADER, Kind.ADMITTED]),
     st.integers(0, 2**64 - 1),
     st.binary(max_size=255),
     st.binary(max_size=600),

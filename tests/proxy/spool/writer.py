@@ -33,9 +33,9 @@ def main(home: str, epoch: str, segment: int) -> None:
         }
         recorder.decided(RequestData(decision="admitted", **common, **place), now)
         usage = UsageData(outcome="completed", accuracy="exact", **common, **place)
-        recorder.opened(usage, now)
         usage.output_tokens = 5
-        recorder.progressed(request_id, usage, now)
+        if spool.last_sequence % 2:
+            recorder.progressed(request_id, usage, now)
         print("opened", request_id, flush=True)
         if spool.last_sequence % 3:
             recorder.closed(usage, now)
