@@ -1,6 +1,7 @@
 """The end of a request whose process died, written from what is left of it."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from proxy.spool.spool import Header
 NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 10, 5, 13, 0, tzinfo=UTC)
 HEADER = Header("weighbridge/x", "e" * 32, 1)
-COMMON = {
+COMMON: dict[str, Any] = {
     "producer": HEADER.producer,
     "epoch": HEADER.epoch,
     "sequence": 7,
