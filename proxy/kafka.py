@@ -4,10 +4,10 @@ import logging
 import ssl
 from typing import Any
 
-from contracts.settings import KafkaSettings
+from proxy.plain import Plain
 
 
-def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+def connection(settings: Plain, client_id: str) -> dict[str, Any]:
     """Return the arguments that producers and consumers share. Raises OSError when a certificate cannot be read."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says at every attempt what we say once an outage
     arguments: dict[str, Any] = {
@@ -16,16 +16,15 @@ def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "security_protocol": settings.kafka_security_protocol,
     }
     if settings.kafka_security_protocol.startswith("SASL"):
-        password = settings.kafka_sasl_password
         arguments["sasl_mechanism"] = settings.kafka_sasl_mechanism
         arguments["sasl_plain_username"] = settings.kafka_sasl_username
-        arguments["sasl_plain_password"] = password.get_secret_value() if password is not None else None
+        arguments["sasl_plain_password"] = settings.kafka_sasl_password
     if settings.kafka_security_protocol.endswith("SSL"):
         arguments["ssl_context"] = _tls(settings)
     return arguments
 
 
-def _tls(settings: KafkaSettings) -> ssl.SSLContext:
+def _tls(settings: Plain) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
     if settings.kafka_ssl_certfile is not None:
         context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)

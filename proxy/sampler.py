@@ -1,28 +1,35 @@
-"""Looks at the vLLM server every few seconds and publishes what it sees: telemetry, which may be lost."""
+"""Looks at the vLLM server every few seconds and publishes what it sees: telemetry, which may be lost.
+
+One worker process does it for all. What the others have in flight stands in the metrics that they share.
+"""
 
 import asyncio
-from collections.abc import Callable
+import os
+from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from contracts import events, metrics, topics
 from contracts.clock import Clock
 from contracts.events import Event, InstanceData
 from proxy.envelope import source
 from proxy.kafka import connection
+from proxy.lane.fetch import fetch
+from proxy.lane.pool import Pool
+from proxy.plain import Plain
 from proxy.recorder import new_epoch
-from proxy.settings import ProxySettings
+from proxy.status import METRICS_VARIABLE
 from proxy.upstream_metrics import EngineMetrics, parse
 
 EVERY: Final = 5.0
 EVERY_UNHEALTHY: Final = 1.0
 """More often while the server is starting: whoever waits for it should not wait longer than it takes."""
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=4.0)
+_TIMEOUT: Final = 4.0
 _HEADERS: Final = [("content-type", events.CONTENT_TYPE.encode())]
 _log = structlog.get_logger(__name__)
 
@@ -30,39 +37,40 @@ _log = structlog.get_logger(__name__)
 class Sampler:
     """Samples one upstream. `healthy` is the last answer of its health check, None before the first."""
 
-    def __init__(
-        self, settings: ProxySettings, in_flight: Callable[[], int], registry: CollectorRegistry, clock: Clock
-    ) -> None:
+    def __init__(self, settings: Plain, registry: CollectorRegistry, clock: Clock) -> None:
         self.healthy: bool | None = None
-        self._settings, self._in_flight, self._clock = settings, in_flight, clock
+        self._instance, self._clock = settings.instance, clock
         self._producer_name, self._epoch, self._count = source(settings.instance), new_epoch(), 0
         self._up = metrics.UPSTREAM_UP.gauge(registry).labels(settings.instance)
-        key = settings.upstream_api_key
-        self._headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
+        traffic = settings.traffic(("", 0))
+        self._pool = Pool(traffic.address, traffic.tls, traffic.timeouts.connect)
+        self._headers = [(b"host", settings.upstream.partition("://")[2].encode())]
+        if settings.upstream_api_key is not None:
+            self._headers.append((b"authorization", b"Bearer " + settings.upstream_api_key.encode()))
         self._kafka = connection(settings, f"weighbridge-{settings.instance}-sampler")
         self._producer: AIOKafkaProducer | None = None
 
     async def run(self) -> None:
         """Sample until cancelled."""
-        async with aiohttp.ClientSession(self._settings.upstream, headers=self._headers, timeout=_TIMEOUT) as session:
-            try:
-                while True:
-                    await self._publish(await self._sample(session))
-                    await asyncio.sleep(EVERY if self.healthy else EVERY_UNHEALTHY)
-            finally:
-                await self._disconnect()
+        try:
+            while True:
+                await self._publish(await self._sample())
+                await asyncio.sleep(EVERY if self.healthy else EVERY_UNHEALTHY)
+        finally:
+            await self._disconnect()
 
-    async def _sample(self, session: aiohttp.ClientSession) -> InstanceData:
-        self.healthy, engine = await self._look(session)
+    async def _sample(self) -> InstanceData:
+        self.healthy, engine = await self._look()
         self._up.set(int(self.healthy))
+        counts = _shared_counts(Path(os.environ[METRICS_VARIABLE]))
         return InstanceData(
             producer=self._producer_name,
-            instance=self._settings.instance,
+            instance=self._instance,
             model=engine.model,
             sampled_at=self._clock(),
             healthy=self.healthy,
-            in_flight=self._in_flight(),
-            queued=0,
+            in_flight=counts.get(metrics.IN_FLIGHT.name, 0),
+            queued=counts.get(metrics.QUEUED.name, 0),
             running=engine.running,
             waiting=engine.waiting,
             kv_cache_usage=engine.kv_cache_usage,
@@ -71,15 +79,17 @@ class Sampler:
             engine_started_at=engine.started_at,
         )
 
-    async def _look(self, session: aiohttp.ClientSession) -> tuple[bool, EngineMetrics]:
+    async def _look(self) -> tuple[bool, EngineMetrics]:
         try:
-            async with session.get("/health") as answer:
-                healthy = answer.status == 200
-            async with session.get("/metrics") as answer:
-                return healthy, parse(await answer.text()) if answer.status == 200 else EngineMetrics()
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            status, _ = await fetch(self._pool, b"/health", self._headers, _TIMEOUT)
+            healthy = status == 200
+            status, body = await fetch(self._pool, b"/metrics", self._headers, _TIMEOUT)
+            return healthy, parse(body.decode()) if status == 200 else EngineMetrics()
+        except (OSError, ValueError) as error:
             _log.debug("upstream not sampled", error=repr(error))
             return False, EngineMetrics()
+        finally:
+            self._pool.close()  # the next look is later than an idle connection lives
 
     async def _publish(self, data: InstanceData) -> None:
         self._count += 1
@@ -97,7 +107,7 @@ class Sampler:
         )
         try:
             producer: Any = await self._connected()
-            async with asyncio.timeout(_TIMEOUT.total):
+            async with asyncio.timeout(_TIMEOUT):
                 key = data.instance.encode()
                 await producer.send_and_wait(topics.INSTANCE, events.encode(event), key=key, headers=_HEADERS)
         except (KafkaError, OSError) as error:
@@ -114,3 +124,10 @@ class Sampler:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
+
+
+def _shared_counts(folder: Path) -> dict[str, int]:
+    """Return the sums of the workers' gauges, by name; at most a second old."""
+    files = [str(file) for file in folder.glob("gauge_livesum_*.db")]
+    merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    return {metric.name: int(sum(sample.value for sample in metric.samples)) for metric in merged}

@@ -1,17 +1,16 @@
 """What a proxy needs to know to start."""
 
-import hmac
 import socket
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import quote
+from typing import Annotated, Final, Literal
 
+import msgspec
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from contracts.settings import KafkaSettings, PepperSettings, RedisSettings
-from proxy.config import Timeouts, TrafficConfig
+from proxy.config import TrafficConfig
+from proxy.plain import Plain
 from proxy.spool.spool import SEGMENT_BYTES
 
 _ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}$"
@@ -66,57 +65,11 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
         assert address
         return value.rstrip("/")
 
-    @property
-    def key_grace(self) -> timedelta:
-        """How long what is remembered of keys counts while Redis is away."""
-        return timedelta(seconds=self.key_grace_seconds)
-
-    @property
-    def pepper(self) -> bytes:
-        """The secret that keys are stored under."""
-        return self.key_pepper.get_secret_value().encode()
-
-    @property
-    def file_label(self) -> str:
-        """The instance as part of a file name."""
-        return quote(self.instance, safe="")
-
-    def traffic(self, listen: tuple[str, int]) -> TrafficConfig:
-        """Return what the traffic side is told."""
-        key = self.upstream_api_key
-        return TrafficConfig(
-            upstream=self.upstream,
-            listen_host=listen[0],
-            listen_port=listen[1],
-            reuse_port=True,
-            instance=self.instance,
-            cache_salt_key=hmac.digest(self.pepper, b"cache_salt", "sha256"),
-            upstream_api_key=key.get_secret_value() if key is not None else None,
-            max_body=self.max_body_bytes,
-            timeouts=Timeouts(
-                connect=self.connect_timeout,
-                first_byte=self.first_byte_timeout,
-                idle=self.idle_timeout,
-                total=self.total_timeout,
-            ),
-        )
-
-    def revealed(self) -> dict[str, Any]:
-        """Return all settings as plain values, secrets readable: for the pipe to a worker process, and nowhere else."""
+    def plain(self) -> Plain:
+        """Return all settings as plain values, secrets readable: for the processes of this proxy, and nobody else."""
         values = self.model_dump(mode="json")
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, SecretStr):
                 values[name] = value.get_secret_value()
-        return values
-
-    @classmethod
-    def from_revealed(cls, values: dict[str, Any]) -> Self:
-        """Return the settings that `revealed` wrote down, and nothing from the environment."""
-        return cls(**values)
-
-
-def address(text: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT`."""
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
+        return msgspec.convert(values, Plain)

@@ -1,16 +1,24 @@
 """What a worker process tells its parent, a line of JSON at a time, and how the parent tells a worker what to do."""
 
-from typing import Any, Literal
+from typing import Final, Literal
 
 import msgspec
 
+from proxy.plain import Plain
+
+METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder of the metrics that the workers share, as prometheus_client reads it."""
 RedisState = Literal["up", "rebuilding", "down"]
+
+
+class CannotStartError(Exception):
+    """The proxy cannot start as it is told to; the message names the setting. Exit status 2."""
 
 
 class Start(msgspec.Struct, frozen=True):
     """What a worker reads from its standard input: it holds secrets, which others could see on a command line."""
 
-    settings: dict[str, Any]
+    settings: Plain
     number: int
     listen: tuple[str, int]
     status_descriptor: int
@@ -26,6 +34,8 @@ class Status(msgspec.Struct, frozen=True):
     spool: Literal["ok", "full"]
     in_flight: int
     draining: bool
+    upstream: bool | None
+    """The last answer of the upstream's health check; None in all workers but the one that asks, and before it did."""
     model: str | None = None
 
 

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import time
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -23,13 +24,16 @@ from proxy.kafka import connection
 from proxy.key_changes import ChangeReader, KeySaver, connect
 from proxy.key_directory import RedisKeyDirectory
 from proxy.key_memory import PREFIX, SUFFIX, KeyMemory, load
+from proxy.plain import Plain
 from proxy.publisher import Publisher
 from proxy.recorder import SpoolRecorder, new_epoch
-from proxy.settings import ProxySettings
+from proxy.sampler import Sampler
 from proxy.spool import adoption
 from proxy.spool.spool import Header
 from proxy.status import RedisState, Start, Status
 
+SAMPLING: Final = 1
+"""The number of the worker that looks at the upstream for all."""
 STATUS_EVERY: Final = 1.0
 ACK_WAIT: Final = 3.0
 """Seconds that an ending process waits for the ledger, once the broker has everything. The next start does the rest."""
@@ -41,14 +45,15 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """The parts of one worker process."""
 
-    def __init__(self, settings: ProxySettings, start: Start) -> None:
+    def __init__(self, start: Start) -> None:
         """Open the spool; raises OSError when that cannot be done."""
+        settings: Plain = start.settings
         self._settings, self._start = settings, start
         self._registry = CollectorRegistry()
         header = Header(source(settings.instance), new_epoch(), 1)
-        spool = adoption.create(settings.spool_dir, header, settings.spool_max_bytes)
+        spool = adoption.create(settings.spool, header, settings.spool_max_bytes)
         self._recorder = SpoolRecorder(spool, allow_when_full=settings.on_spool_full == "allow")
-        self._journal = Journal(settings.spool_dir, spool, utc_now)
+        self._journal = Journal(settings.spool, spool, utc_now)
         kafka = connection(settings, f"weighbridge-{settings.instance}-{start.number}")
         published = metrics.PUBLISHED.counter(self._registry)
         self._publisher = Publisher(kafka, self._journal, settings.publish_window_bytes, published)
@@ -56,13 +61,14 @@ class Worker:
         self._redis = connect(settings.redis_url)
         memory = KeyMemory()
         self._directory = RedisKeyDirectory(self._redis, memory, settings.pepper, settings.key_grace, utc_now)
-        for saved in load(settings.spool_dir, utc_now(), settings.key_grace):
+        for saved in load(settings.spool, utc_now(), settings.key_grace):
             memory.restore(saved)
             self._directory.as_of = max(self._directory.as_of, saved.as_of)
         up = metrics.REDIS_UP.gauge(self._registry)
         self._changes = ChangeReader(self._redis, self._directory, utc_now, up)
-        path = settings.spool_dir / f"{PREFIX}{settings.file_label}-{start.number}{SUFFIX}"
+        path = settings.spool / f"{PREFIX}{settings.file_label}-{start.number}{SUFFIX}"
         self._saver = KeySaver(path, memory, self._directory)
+        self._sampler = Sampler(settings, self._registry, utc_now) if start.number == SAMPLING else None
         self._traffic: master.Traffic | None = None
         self._draining = False
 
@@ -75,17 +81,7 @@ class Worker:
         flushed = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             flushing = tasks.create_task(self._journal.keep_flushing(flushed))
-            background = [
-                tasks.create_task(part)
-                for part in (
-                    self._journal.keep_adopting(),
-                    self._publisher.run(),
-                    self._acks.run(),
-                    self._changes.run(),
-                    self._saver.run(),
-                    self._report(),
-                )
-            ]
+            background = [tasks.create_task(part) for part in self._parts()]
             config = self._settings.traffic(self._start.listen)
             serving = tasks.create_task(
                 master.serve(config, self._recorder, self._directory, self._registry, self._started)
@@ -101,6 +97,18 @@ class Worker:
         await self._saver.save()
         await self._redis.aclose()
         self._journal.close()
+
+    def _parts(self) -> list[Coroutine[Any, Any, None]]:
+        sampling = [] if self._sampler is None else [self._sampler.run()]
+        return [
+            self._journal.keep_adopting(),
+            self._publisher.run(),
+            self._acks.run(),
+            self._changes.run(),
+            self._saver.run(),
+            self._report(),
+            *sampling,
+        ]
 
     def _started(self, traffic: master.Traffic) -> None:
         self._traffic = traffic
@@ -147,6 +155,7 @@ class Worker:
             spool="full" if self._recorder.full() is not None else "ok",
             in_flight=self._traffic.in_flight,
             draining=self._draining,
+            upstream=self._sampler.healthy if self._sampler is not None else None,
             model=self._traffic.model,
         )
         os.write(self._start.status_descriptor, status.encode(line) + b"\n")
@@ -163,14 +172,14 @@ def main() -> int:
     start = status.start_decoder.decode(sys.stdin.buffer.read())
     _die_with_parent(start.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent ends us in order
-    settings = ProxySettings.from_revealed(start.settings)
+    settings = start.settings
     logs.configure(settings.log_level, "proxy")
     structlog.contextvars.bind_contextvars(instance=settings.instance, worker=start.number)
     sys.setswitchinterval(_SWITCH_SECONDS)  # threads here wait for the disk; the event loop must get its turn back soon
     try:
-        worker = Worker(settings, start)
+        worker = Worker(start)
     except (OSError, msgspec.DecodeError) as error:
-        _log.error("cannot open the spool", spool_dir=str(settings.spool_dir), error=str(error))
+        _log.error("cannot open the spool", spool_dir=settings.spool_dir, error=str(error))
         return 2
     try:
         uvloop.run(worker.run())

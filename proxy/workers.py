@@ -18,12 +18,10 @@ from typing import Final
 import structlog
 from prometheus_client import multiprocess
 
-from contracts.settings import SettingsError
 from proxy import status
-from proxy.settings import ProxySettings
-from proxy.status import Start, Status
+from proxy.plain import Plain
+from proxy.status import METRICS_VARIABLE, CannotStartError, Start, Status
 
-METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 KILL_AFTER: Final = 5.0
 """Seconds over the grace time before a worker that does not end is killed."""
 WRONG_USE: Final = 2
@@ -35,7 +33,7 @@ _log = structlog.get_logger(__name__)
 class Workers:
     """The worker processes of one proxy. `metrics_folder` is where they keep their counters."""
 
-    def __init__(self, settings: ProxySettings, listen: tuple[str, int]) -> None:
+    def __init__(self, settings: Plain, listen: tuple[str, int]) -> None:
         self.statuses: dict[int, Status] = {}
         """By worker number; one that is not there does not serve."""
         self.metrics_folder = Path(tempfile.mkdtemp(prefix="weighbridge-metrics-"))
@@ -55,12 +53,12 @@ class Workers:
         return [process.pid for process in self._processes.values()]
 
     async def run(self) -> None:
-        """Keep the workers running; returns when they ended after `drain`. Raises SettingsError when one cannot start."""
+        """Keep the workers running; returns when they ended after `drain`. Raises CannotStartError when one cannot start."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(1, self._settings.workers + 1):
                     tasks.create_task(self._keep(number))
-        except* SettingsError as errors:
+        except* CannotStartError as errors:
             raise errors.exceptions[0] from None
         finally:
             self.signal(signal.SIGKILL)
@@ -83,7 +81,7 @@ class Workers:
             began = time.monotonic()
             code = await self._run_one(number)
             if code == WRONG_USE and not self._served:
-                raise SettingsError(f"worker {number} could not start; it said why above")
+                raise CannotStartError(f"worker {number} could not start; it said why above")
             if self._drain.is_set():
                 return
             pause = _PAUSE_LEAST if time.monotonic() - began > _STEADY else min(2 * pause, _PAUSE_MOST)
@@ -103,7 +101,7 @@ class Workers:
         os.close(writing)
         self._processes[number] = process
         try:
-            start = Start(self._settings.revealed(), number, self._listen, writing, os.getpid())
+            start = Start(self._settings, number, self._listen, writing, os.getpid())
             assert process.stdin is not None
             process.stdin.write(status.encode(start))
             process.stdin.close()

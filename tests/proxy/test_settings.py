@@ -1,18 +1,22 @@
+import msgspec
 import pytest
 
 from contracts.settings import SettingsError, load
-from proxy.settings import ProxySettings, address
+from proxy.plain import Plain, address
+from proxy.settings import ProxySettings
 
 FINE = {"upstream": "http://127.0.0.1:8000", "key_pepper": "sixteen bytes or more", "spool_dir": "spool"}
 
 
-def test_revealed_settings_are_the_same_in_a_worker(monkeypatch):
+def test_plain_settings_hold_every_value_and_reach_another_process_unchanged():
     settings = load(ProxySettings, **FINE, upstream_api_key="secret", trusted_proxies="10.0.0.1, ::1")
-    monkeypatch.setenv("WEIGHBRIDGE_UPSTREAM", "http://elsewhere:1")
-    assert ProxySettings.from_revealed(settings.revealed()) == settings
-    assert settings.trusted_proxies == ("10.0.0.1", "::1")
-    assert "secret" not in repr(settings)
-    assert "secret" not in repr(settings.traffic(("127.0.0.1", 1)))
+    plain = settings.plain()
+    assert msgspec.json.decode(msgspec.json.encode(plain), type=Plain) == plain
+    assert set(Plain.__struct_fields__) == set(ProxySettings.model_fields)
+    assert (plain.upstream_api_key, plain.pepper) == ("secret", b"sixteen bytes or more")
+    assert plain.trusted_proxies == ("10.0.0.1", "::1")
+    for shown in (settings, plain, plain.traffic(("127.0.0.1", 1))):
+        assert "secret" not in repr(shown)
 
 
 @pytest.mark.parametrize(

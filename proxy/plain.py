@@ -1,0 +1,97 @@
+"""The settings of a proxy as its processes pass them on: plain values, checked before by `proxy.settings`.
+
+Reading settings takes pydantic and what comes with it, 15 MB in each process; the processes that stay do without it.
+"""
+
+import hmac
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+from proxy.config import Timeouts, TrafficConfig
+
+
+class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All fields of `ProxySettings`, secrets readable: for pipes and memory, never for a log or a command line."""
+
+    log_level: str
+    kafka_bootstrap_servers: str
+    kafka_security_protocol: str
+    kafka_sasl_mechanism: str
+    kafka_sasl_username: str | None
+    kafka_sasl_password: str | None
+    kafka_ssl_cafile: str | None
+    kafka_ssl_certfile: str | None
+    kafka_ssl_keyfile: str | None
+    redis_url: str
+    key_pepper: str
+    upstream: str
+    upstream_api_key: str | None
+    listen: str
+    admin: str
+    instance: str
+    workers: int
+    spool_dir: str
+    spool_max_bytes: int
+    on_spool_full: Literal["deny", "allow"]
+    publish_window_bytes: int | None
+    key_grace_seconds: int
+    grace_seconds: float
+    max_body_bytes: int
+    connect_timeout: float
+    first_byte_timeout: float
+    idle_timeout: float
+    total_timeout: float
+    trusted_proxies: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"Plain(instance={self.instance!r})"
+
+    @property
+    def spool(self) -> Path:
+        """The folder of the spools."""
+        return Path(self.spool_dir)
+
+    @property
+    def key_grace(self) -> timedelta:
+        """How long what is remembered of keys counts while Redis is away."""
+        return timedelta(seconds=self.key_grace_seconds)
+
+    @property
+    def pepper(self) -> bytes:
+        """The secret that keys are stored under."""
+        return self.key_pepper.encode()
+
+    @property
+    def file_label(self) -> str:
+        """The instance as part of a file name."""
+        return quote(self.instance, safe="")
+
+    def traffic(self, listen: tuple[str, int]) -> TrafficConfig:
+        """Return what the traffic side is told."""
+        return TrafficConfig(
+            upstream=self.upstream,
+            listen_host=listen[0],
+            listen_port=listen[1],
+            reuse_port=True,
+            instance=self.instance,
+            cache_salt_key=hmac.digest(self.pepper, b"cache_salt", "sha256"),
+            upstream_api_key=self.upstream_api_key,
+            max_body=self.max_body_bytes,
+            timeouts=Timeouts(
+                connect=self.connect_timeout,
+                first_byte=self.first_byte_timeout,
+                idle=self.idle_timeout,
+                total=self.total_timeout,
+            ),
+        )
+
+
+def address(text: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT`."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
