@@ -45,6 +45,8 @@ class Desk:
         )
         self.models = ModelWatch(fetch_models, config.models_interval, self._list)
         self.in_flight = 0
+        self.queued = 0
+        """How many requests wait for a connection to the upstream."""
         self._recorder = recorder
         self._directory = directory
         self._meters = Meters(registry)
@@ -97,7 +99,7 @@ class Desk:
 
     def flush_metrics(self) -> None:
         """Write out what was counted."""
-        self._meters.flush(self.in_flight)
+        self._meters.flush(self.in_flight, self.queued)
 
     def _drive(self, exchange: Exchange, step: Step, now: datetime) -> Decided | Ask:
         while True:

@@ -56,6 +56,7 @@ class Meters:
         self._duration = metrics.DURATION.histogram(registry)
         self._first_token = metrics.FIRST_TOKEN.histogram(registry)
         self._in_flight = metrics.IN_FLIGHT.gauge(registry)
+        self._queued = metrics.QUEUED.gauge(registry)
         self._ended: dict[tuple[str | None, str, int | None, str], _Ended] = {}
         self._refused: Tally[str | None] = Tally()
 
@@ -80,9 +81,10 @@ class Meters:
         if usage.first_token_at is not None:
             ended.first_token.add((usage.first_token_at - received).total_seconds())
 
-    def flush(self, in_flight: int) -> None:
-        """Write out what was counted since the last time, and how many requests run."""
+    def flush(self, in_flight: int, queued: int) -> None:
+        """Write out what was counted since the last time, and how many requests run and wait."""
         self._in_flight.set(in_flight)
+        self._queued.set(queued)
         for (served, endpoint, status, outcome), ended in self._ended.items():
             model = served or "unknown"
             self._requests.labels(model, endpoint, str(status), outcome).inc(ended.requests)

@@ -280,6 +280,7 @@ class ClientConnection(asyncio.Protocol):
     # -- answers ---------------------------------------------------------------------------------------------------
 
     async def _connect(self, running: _Running, step: Forward) -> None:
+        self._lane.desk.queued += 1
         try:
             connection = await self._lane.pool.connect()
         except OSError as error:
@@ -288,6 +289,8 @@ class ClientConnection(asyncio.Protocol):
             self._fail(running, outcome, code, "vLLM cannot be reached.")
         else:
             self._send(running, step, connection, utc_now())
+        finally:
+            self._lane.desk.queued -= 1
 
     def _send(self, running: _Running, step: Forward, connection: UpstreamConnection, now: datetime) -> None:
         self._upstream = connection

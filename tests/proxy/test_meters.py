@@ -34,9 +34,9 @@ def test_sums_and_buckets() -> None:
     for seconds in (0.005, 0.3, 1000):
         meters.settle(usage(input_tokens=3, output_tokens=2, first_token_at=NOW + timedelta(seconds=seconds)))
     meters.settle(usage(served_model=None, status=None, outcome="client_closed", last_byte_at=None))
-    meters.flush(2)
+    meters.flush(2, 1)
     meters.settle(usage(input_tokens=4))
-    meters.flush(5)
+    meters.flush(5, 3)
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
@@ -54,3 +54,4 @@ def test_sums_and_buckets() -> None:
     ] == [1, 1, 2, 2, 3]
     assert value(f"{first}_sum", model="tiny") == 1000.305
     assert value("weighbridge_inflight_requests") == 5
+    assert value("weighbridge_queued_requests") == 3

@@ -165,14 +165,19 @@ async def test_upstream_that_is_down() -> None:
 
 async def test_upstream_that_cannot_be_reached_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with proxy(unary, listed=False) as it:
+        queued = []
 
         async def connect() -> Any:
+            it.traffic._lane.desk.flush_metrics()
+            queued.append(it.registry.get_sample_value("weighbridge_queued_requests"))
             raise TimeoutError
 
         it.traffic._lane.pool.close()
         monkeypatch.setattr(type(it.traffic._lane.pool), "connect", lambda _pool: connect())
         assert (await it.ask(post(CHAT, BODY))).status == 504
         assert (await it.settled()).outcome == "upstream_timeout"
+        it.traffic._lane.desk.flush_metrics()
+        assert [*queued, it.registry.get_sample_value("weighbridge_queued_requests")] == [1, 0]
 
 
 async def test_a_connection_that_had_been_closed_is_not_the_clients_problem() -> None:
