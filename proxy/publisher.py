@@ -1,7 +1,8 @@
 """Brings what is on disk to Kafka, and sends again what the ledger does not acknowledge.
 
-Kafka may be away at the start or at any time: then nothing is lost and nothing piles up in memory, for events are read back
-from the spool when they are sent. The broker having an event is not enough: it stays in the backlog until the ledger has it.
+Kafka may be away at the start or at any time: then nothing is lost and nothing piles up in memory, for what waits for longer
+is read back from the spool when it is sent. The broker having an event is not enough: it stays in the backlog until the
+ledger has it.
 """
 
 import asyncio
@@ -145,18 +146,20 @@ class Publisher:
 
 
 def group(pieces: Iterable[Piece], partitions: dict[str, int]) -> dict[tuple[str, int], list[Record]]:
-    """Read the events of pieces back, in order, by topic and partition. Raises SpoolDamagedError."""
+    """Return the events of pieces, in order, by topic and partition. Raises SpoolDamagedError."""
     grouped: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
     for piece in pieces:
-        found = 0
-        for entry in record.scan(piece.segment.read(piece.start, piece.end)):
-            if entry.kind in FINAL:
-                found += 1
-                topic = TOPIC[entry.kind]
-                grouped[topic, partition_of(entry.tenant, partitions[topic])].append(entry)
-        if found != piece.last - piece.first + 1:
-            raise SpoolDamagedError(f"{piece.segment.path} is damaged between {piece.start} and {piece.end}")
+        for entry in piece.events if piece.events is not None else _read_back(piece):
+            topic = TOPIC[entry.kind]
+            grouped[topic, partition_of(entry.tenant, partitions[topic])].append(entry)
     return grouped
+
+
+def _read_back(piece: Piece) -> list[Record]:
+    found = [entry for entry in record.scan(piece.segment.read(piece.start, piece.end)) if entry.kind in FINAL]
+    if len(found) != piece.last - piece.first + 1:
+        raise SpoolDamagedError(f"{piece.segment.path} is damaged between {piece.start} and {piece.end}")
+    return found
 
 
 def pack(entries: list[Record]) -> Iterator[tuple[bytes | None, bytes, list[tuple[str, bytes]]]]:

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.spool.record import Record
 from proxy.spool.segment import Segment
 
 PIECE: Final = 64 << 10
+KEPT_BYTES: Final = 512 << 10
+"""Bytes of events that are kept in memory until they are sent; what is more is read back."""
 RESEND_BYTES: Final = 4 << 20
 """How much is sent again at once. Whether anything was lost shows by what the ledger then acknowledges."""
 RESEND_AFTER: Final = 10.0
@@ -20,7 +23,10 @@ RESEND_AFTER_MOST: Final = 60.0
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Events `first` to `last` in `[start, end)` of a segment, drafts among them; `size` is the bytes of the events alone."""
+    """Events `first` to `last` in `[start, end)` of a segment, drafts among them; `size` is the bytes of the events alone.
+
+    `events` are these events, while they are kept in memory.
+    """
 
     segment: Segment
     start: int
@@ -30,6 +36,7 @@ class Piece:
     size: int
     written_at: float = 0.0
     sent_at: float = 0.0
+    events: list[Record] | None = None
 
 
 class Backlog:
@@ -42,6 +49,7 @@ class Backlog:
         """The highest sequence up to which the ledger holds everything."""
         self._sent: deque[Piece] = deque()
         self._unsent: deque[Piece] = deque()
+        self._kept = 0
         self._progress_at = 0.0
         self._patience = RESEND_AFTER
 
@@ -59,10 +67,17 @@ class Backlog:
         head = self._sent or self._unsent
         return head[0].written_at if head else None
 
+    def keep(self, piece: Piece, events: list[Record]) -> None:
+        """Keep a piece's events in memory, if there is room; to be called before `add`."""
+        if self._kept + piece.size <= KEPT_BYTES:
+            self._kept += piece.size
+            piece.events = events
+
     def add(self, piece: Piece) -> None:
         """Take up what is now on disk."""
         last = self._unsent[-1] if self._unsent else None
-        if last is None or last.sent_at or not _merge(last, piece):  # what is being sent must not grow
+        alike = last is not None and (last.events is None) == (piece.events is None)
+        if last is None or last.sent_at or not alike or not _merge(last, piece):  # what is being sent must not grow
             piece.segment.pending += 1
             self._unsent.append(piece)
 
@@ -79,6 +94,7 @@ class Backlog:
             if not self._unsent or self._unsent[0] is not piece:
                 continue  # acknowledged meanwhile: an earlier attempt had arrived
             self._unsent.popleft()
+            self._let_go(piece)
             piece.sent_at = now
             self.in_flight += piece.size
             if not self._sent:
@@ -96,6 +112,7 @@ class Backlog:
             while pieces and pieces[0].last <= contiguous:
                 piece = pieces.popleft()
                 piece.segment.pending -= 1
+                self._let_go(piece)
                 self.in_flight -= piece.size if sent else 0
                 news = True
         if news:
@@ -116,6 +133,11 @@ class Backlog:
         self._patience = min(2 * self._patience, RESEND_AFTER_MOST)
         return list(_up_to(self._sent, RESEND_BYTES))
 
+    def _let_go(self, piece: Piece) -> None:
+        if piece.events is not None:
+            self._kept -= piece.size
+            piece.events = None
+
 
 def _up_to(pieces: deque[Piece], size: int) -> Iterator[Piece]:
     for piece in pieces:
@@ -130,4 +152,6 @@ def _merge(into: Piece, piece: Piece) -> bool:
         return False
     into.end, into.last = piece.end, piece.last
     into.size += piece.size
+    if into.events is not None and piece.events is not None:
+        into.events += piece.events
     return True

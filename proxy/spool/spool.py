@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.spool import record
 from proxy.spool.backlog import PIECE, Backlog, Piece
-from proxy.spool.record import DRAFT, FINAL, Kind
+from proxy.spool.record import DRAFT, FINAL, Kind, Record
 from proxy.spool.segment import PAGE, Segment
 
 SEGMENT_BYTES: Final = 8 << 20
@@ -76,6 +76,7 @@ class Spool:
         self._number = header.number
         self._replaced: list[Segment] = []
         self._closed_pieces: list[Piece] = []
+        self._events: list[Record] = []  # those of the piece that is being written
         self._segments: list[Segment] = []
         self._prepared: Future[Segment] | None = None
         self._position = self._group_start = self._group_size = 0
@@ -111,6 +112,7 @@ class Spool:
         if final:
             self.last_sequence += 1
             self._group_size += len(body)
+            self._events.append(Record(kind, self.last_sequence, request_id, tenant, body, end))
         if kind != Kind.REQUEST:
             replaced = self.open.pop(request_id, None)
             if replaced is not None:
@@ -231,7 +233,10 @@ class Spool:
 
     def _close_piece(self) -> None:
         span = (self._group_start, self._position, self._group_first, self.last_sequence, self._group_size)
-        self._closed_pieces.append(Piece(self._active, *span))
+        piece = Piece(self._active, *span)
+        self.backlog.keep(piece, self._events)
+        self._closed_pieces.append(piece)
+        self._events = []
         self._group_start, self._group_size = self._position, 0
         self._group_first = self.last_sequence + 1
 

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.spool.backlog import PIECE, RESEND_AFTER, RESEND_AFTER_MOST, RESEND_BYTES, Backlog, Piece
+from proxy.spool.backlog import KEPT_BYTES, PIECE, RESEND_AFTER, RESEND_AFTER_MOST, RESEND_BYTES, Backlog, Piece
+from proxy.spool.record import Kind, Record
 
 
 class Paper:
@@ -107,7 +108,9 @@ def test_no_event_is_forgotten_before_its_acknowledgement(steps):
     for step in steps:
         now += 1.0
         if step[0] == "add":
-            backlog.add(span(segments[-1], last, last + step[1], last + 1, last + step[1], step[2], now))
+            fresh = span(segments[-1], last, last + step[1], last + 1, last + step[1], step[2], now)
+            backlog.keep(fresh, [Record(Kind.USAGE, last + at, b"", b"", b"", 0) for at in range(1, step[1] + 1)])
+            backlog.add(fresh)
             sizes[last + step[1]] = step[2]
             last += step[1]
         elif step[0] == "send":
@@ -130,7 +133,23 @@ def test_no_event_is_forgotten_before_its_acknowledgement(steps):
         assert set(covered) >= set(range(acked + 1, last + 1))
         assert sum(segment.pending for segment in segments) == len(everything)
         assert backlog.in_flight == sum(each.size for each in backlog._sent)
+        kept = [each for each in everything if each.events is not None]
+        assert backlog._kept == sum(each.size for each in kept) <= KEPT_BYTES
+        for each in kept:
+            assert [entry.sequence for entry in each.events or []] == list(range(each.first, each.last + 1))
+        assert all(each.events is None for each in backlog._sent)
         assert backlog.oldest == (everything[0].written_at if everything else None)
+
+
+def test_only_so_much_is_kept_in_memory():
+    backlog, segment = Backlog(), Paper()
+    for sequence in range(1, 100):
+        fresh = piece(segment, sequence, sequence, size=PIECE)
+        backlog.keep(fresh, [Record(Kind.USAGE, sequence, b"", b"", b"", 0)])
+        backlog.add(fresh)
+    assert len([each for each in backlog._unsent if each.events is not None]) == KEPT_BYTES // PIECE
+    backlog.sent(backlog.take(1, 1.0), 1.0)
+    assert len([each for each in backlog._unsent if each.events is not None]) == KEPT_BYTES // PIECE - 1
 
 
 @pytest.mark.parametrize("size", [1, 5000, 10**7])
