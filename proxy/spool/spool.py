@@ -20,7 +20,7 @@ from proxy.spool.backlog import PIECE, Backlog, Piece
 from proxy.spool.record import DRAFT, FINAL, Kind, Record
 from proxy.spool.segment import PAGE, Segment
 
-SEGMENT_BYTES: Final = 8 << 20
+SEGMENT_BYTES: Final = 4 << 20
 CLOSE_RESERVE: Final = 2 << 10
 """Room kept for the end of each running request."""
 _BASE_RESERVE: Final = 64 << 10
