@@ -5,6 +5,7 @@ One worker process does it for all. What the others have in flight stands in the
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,7 +86,7 @@ class Sampler:
             healthy = status == 200
             status, body = await fetch(self._pool, b"/metrics", self._headers, _TIMEOUT)
             return healthy, parse(body.decode()) if status == 200 else EngineMetrics()
-        except (OSError, ValueError) as error:
+        except (OSError, OverflowError, ValueError) as error:
             _log.debug("upstream not sampled", error=repr(error))
             return False, EngineMetrics()
         finally:
@@ -123,11 +124,16 @@ class Sampler:
     async def _disconnect(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            with suppress(KafkaError, OSError):  # what cannot be told to a broker that is away
+                await producer.stop()
 
 
 def _shared_counts(folder: Path) -> dict[str, int]:
     """Return the sums of the workers' gauges, by name; at most a second old."""
-    files = [str(file) for file in folder.glob("gauge_livesum_*.db")]
+    files = []
+    for file in folder.glob("gauge_livesum_*.db"):
+        with suppress(FileNotFoundError):  # its worker is gone
+            if file.stat().st_size:  # none yet: its worker is just making it, and it could not be read
+                files.append(str(file))
     merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
     return {metric.name: int(sum(sample.value for sample in metric.samples)) for metric in merged}

@@ -32,7 +32,6 @@ class Status(msgspec.Struct, frozen=True):
     redis: RedisState
     kafka: Literal["up", "down"]
     spool: Literal["ok", "full"]
-    in_flight: int
     draining: bool
     upstream: bool | None
     """The last answer of the upstream's health check; None in all workers but the one that asks, and before it did."""

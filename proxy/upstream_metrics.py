@@ -29,7 +29,7 @@ class EngineMetrics(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> EngineMetrics:
-    """Read Prometheus' text format. Raises ValueError when a line is none."""
+    """Read Prometheus' text format. Raises ValueError when a line is none, OverflowError when a count is infinite."""
     samples: dict[str, list[Sample]] = {}
     lines = [line for line in text.splitlines() if line.startswith(_NAMES)]  # the rest are a thousand histogram lines
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):

@@ -153,7 +153,6 @@ class Worker:
             redis="up" if self._changes.whole else away,
             kafka="up" if self._publisher.connected else "down",
             spool="full" if self._recorder.full() is not None else "ok",
-            in_flight=self._traffic.in_flight,
             draining=self._draining,
             upstream=self._sampler.healthy if self._sampler is not None else None,
             model=self._traffic.model,

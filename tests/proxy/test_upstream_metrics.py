@@ -50,3 +50,10 @@ def test_what_is_not_reported_is_absent():
 def test_what_is_no_metric_is_an_error():
     with pytest.raises(ValueError):
         parse('vllm:num_requests_waiting{engine="0" x')
+
+
+@pytest.mark.parametrize("name", ["vllm:num_requests_running", "process_start_time_seconds"])
+@pytest.mark.parametrize("figure", ["+Inf", "NaN"])
+def test_what_is_no_figure_is_an_error(name, figure):
+    with pytest.raises((OverflowError, ValueError)):
+        parse(f"{name} {figure}\n")
