@@ -7,6 +7,7 @@ from benchmarks import load
 from benchmarks.contestants import Contestant
 
 CONCURRENCY = 32
+QUIET_SHARE, QUIET_SECONDS, QUIET_WITHIN = 0.05, 0.5, 60.0
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,17 @@ def measure(contestant: Contestant, plan: Plan) -> Result:
     load.wrk(port, CONCURRENCY, 1, key)  # warms caches and connections
     before, begun = contestant.cpu_seconds(), time.monotonic()
     loaded = [load.wrk(port, CONCURRENCY, plan.seconds, key) for _ in range(plan.rounds)]
-    spent, lasted = contestant.cpu_seconds() - before, time.monotonic() - begun
+    lasted = time.monotonic() - begun
+    let_finish(contestant)
+    spent = contestant.cpu_seconds() - before
     best = max(loaded, key=lambda run: run.rate)
     answered = sum(run.rate for run in loaded) / len(loaded) * lasted
     alone = min(load.wrk(port, 1, plan.seconds, key).p50 for _ in range(plan.rounds))
     fresh = max(load.wrk(port, CONCURRENCY, plan.seconds, key, new_connections=True).rate for _ in range(plan.rounds))
+    let_finish(contestant)
     before = contestant.cpu_seconds()
     seen = load.streams(port, CONCURRENCY, plan.streams_each, key)
+    let_finish(contestant)
     streaming = contestant.cpu_seconds() - before
     own = contestant.process is not None
     return Result(
@@ -64,3 +69,13 @@ def measure(contestant: Contestant, plan: Plan) -> Result:
         first_event=seen.first,
         resident=contestant.resident_bytes() if own else None,
     )
+
+
+def let_finish(contestant: Contestant) -> None:
+    """Wait until a contestant is quiet: what it still has to do after its answers belongs to what they cost."""
+    give_up = time.monotonic() + QUIET_WITHIN
+    while time.monotonic() < give_up:
+        before = contestant.cpu_seconds()
+        time.sleep(QUIET_SECONDS)
+        if contestant.cpu_seconds() - before < QUIET_SHARE * QUIET_SECONDS:
+            return
