@@ -27,7 +27,7 @@ def create_demo(api: Api) -> Demo:
 
 
 def served_model(upstream: str) -> str:
-    """Return the first model that a vLLM server serves; a placeholder when it does not answer."""
+    """Return the first model that a vLLM server serves, or a name to fill in when it does not answer."""
     try:
         answer = httpx.get(f"{upstream}/v1/models", timeout=5).raise_for_status()
         return str(msgspec.json.decode(answer.content)["data"][0]["id"])
