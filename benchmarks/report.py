@@ -100,8 +100,8 @@ has one worker and passes everything on without a look.
 Whole answers: {rounds} × {seconds} s of `wrk -t1 -c{concurrency}`, the best. *New connections*: the same with
 `Connection: close`. *Added p50*: the median at one connection, less that of the upstream itself. Streams:
 {concurrency} at a time, {chunks} events each, one every {gap:.0f} ms; *CPU an event* is user and system time of the
-proxy's processes over the events that clients received. CPU counts until a proxy is quiet again. *Resident* is after all of this, mapped files included and
-shared pages counted once.
+proxy's processes over the events that clients received. CPU counts until a proxy is quiet again. *Resident* is after
+all of this, mapped files included and shared pages counted once.
 
 Goals:
 
@@ -118,12 +118,12 @@ TRIED = """
 
 CPU of the worker process, short runs; other programs ran on the machine, so a few per cent are noise.
 
-| | gave |
-| --- | --- |
-| the event of an admitted request is its opening, too: two records a request instead of three | 2.4 of 66 µs a request, by the profile |
-| events are published from memory (512 KB), and read back only when they wait for longer | an event of a stream: 15.7 → 12.7 µs, with the record less |
-| fewer collections of garbage (`gc.set_threshold`), or none at all | less than 1 µs a request, so it was not kept |
-| usage cut out of an event by `find` instead of a regular expression | 0.1 µs of 13 an event, so it was not kept |
+- The event of an admitted request is its opening, too: two records a request instead of three. 2.4 of 66 µs a
+  request, by the profile.
+- Events are published from memory (512 KB), and read back only when they wait for longer. With the record less: an
+  event of a stream from 15.7 to 12.7 µs.
+- Fewer collections of garbage (`gc.set_threshold`), or none at all: less than 1 µs a request; not kept.
+- Usage cut out of an event by `find` instead of a regular expression: 0.1 µs of 13 an event; not kept.
 
 Of an event's CPU more than half is reading, writing and waiting for sockets. Of a request's, about 40 µs are our
 own code between the two sockets, with no single place that takes more than a tenth.
