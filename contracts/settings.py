@@ -5,6 +5,7 @@ A service composes its own class from the groups below and reads it with `load`,
 """
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -44,7 +45,11 @@ class Settings(BaseSettings):
 class KafkaSettings(Settings):
     """How to reach Kafka."""
 
-    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port of brokers, comma-separated")
+    kafka_bootstrap_servers: str = Field(
+        default="127.0.0.1:9092",
+        pattern=r"^[^\s,:]+:\d+(\s*,\s*[^\s,:]+:\d+)*$",
+        description="host:port of brokers, comma-separated",
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     kafka_sasl_username: str | None = None
@@ -94,11 +99,16 @@ def load(settings: type[S], **flags: Any) -> S:
 
     Raises SettingsError with one line for each wrong setting.
     """
+    named = os.environ.get(CONFIG_FILE_VARIABLE)
+    if named is not None and not Path(named).is_file():
+        raise SettingsError(f"{CONFIG_FILE_VARIABLE}: there is no file {named}")
     try:
         return settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         lines = [_explain(settings, details["loc"], details["msg"], details["type"]) for details in error.errors()]
         raise SettingsError("; ".join(lines)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{named or CONFIG_FILE} is no TOML: {error}") from None
 
 
 def _explain(settings: type[Settings], location: tuple[int | str, ...], message: str, kind: str) -> str:

@@ -155,6 +155,7 @@ class Exchange:
         assert who is not None
         assert call is not None
         model = call.model if call.model is not None else models.default
+        self._record.model = model  # who names none is billed for the one that answers
         served = models.by_name.get(model) if model is not None else None
         if served is None and models.listed and may_ask:
             return AskModels()
@@ -287,6 +288,7 @@ class Exchange:
         usage.response_id, usage.finish_reason = watcher.response_id, watcher.finish_reason
         if watcher.served_model is not None:
             usage.served_model = watcher.served_model[:_MAX_TEXT]
+            usage.model = usage.model or usage.served_model  # the upstream's models were not known
         count = watcher.count()
         if count is None:
             return "unknown"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.settings import PepperSettings, RedisSettings, SettingsError, load
+from contracts.settings import KafkaSettings, PepperSettings, RedisSettings, SettingsError, load
 
 
 class Both(RedisSettings, PepperSettings):
@@ -28,6 +28,31 @@ def test_the_file_can_be_elsewhere(monkeypatch, tmp_path):
     (tmp_path / "other.toml").write_text('log_level = "error"\n')
     monkeypatch.setenv("WEIGHBRIDGE_CONFIG", str(tmp_path / "other.toml"))
     assert load(Both).log_level == "error"
+
+
+@pytest.mark.parametrize("broken", [b"redis_url = ", b"\xff\xfe"])
+def test_a_broken_file_is_named(tmp_path, broken):
+    (tmp_path / "weighbridge.toml").write_bytes(broken)
+    with pytest.raises(SettingsError, match=r"weighbridge.toml is no TOML"):
+        load(Both)
+
+
+def test_a_file_that_was_named_must_be_there(monkeypatch):
+    monkeypatch.setenv("WEIGHBRIDGE_CONFIG", "/nowhere.toml")
+    with pytest.raises(SettingsError, match=r"WEIGHBRIDGE_CONFIG: there is no file /nowhere.toml"):
+        load(Both)
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "kafka:", "a:1,,b:2", "http://kafka:9092", ""])
+def test_brokers_are_host_and_port(monkeypatch, wrong):
+    monkeypatch.setenv("WEIGHBRIDGE_KAFKA_BOOTSTRAP_SERVERS", wrong)
+    with pytest.raises(SettingsError, match="KAFKA_BOOTSTRAP_SERVERS"):
+        load(KafkaSettings)
+
+
+def test_several_brokers_are_taken(monkeypatch):
+    monkeypatch.setenv("WEIGHBRIDGE_KAFKA_BOOTSTRAP_SERVERS", "kafka-0:9092, kafka-1:9092")
+    assert load(KafkaSettings).kafka_bootstrap_servers == "kafka-0:9092, kafka-1:9092"
 
 
 def test_a_missing_setting_is_named(monkeypatch):

@@ -183,7 +183,7 @@ def test_models_are_looked_for_once() -> None:
 def test_a_request_without_a_model_gets_the_default_one() -> None:
     one = admitted(body=b"{}")
     assert one.usage is not None
-    assert (one.usage.model, one.usage.served_model) == (None, "tiny")
+    assert (one.usage.model, one.usage.served_model) == ("tiny", "tiny")
     one = exchange(body=b"{}")
     one.receive()
     key = msgspec.structs.replace(KEY_RECORD, models=("sql",))
