@@ -15,6 +15,7 @@ import typer
 from cli.client import DATA_DIR, Json, RunningUp, endpoints
 from cli.output import JsonFlag, print_json, print_rows
 from cli.services import SERVICES
+from cli.upstream import UpstreamSettings, ask_models, refusal
 from contracts.settings import ENV_PREFIX, SettingsError, load
 
 FREE_BYTES: Final = 1 << 30
@@ -73,7 +74,7 @@ def _parts(known: Json) -> Iterator[Finding]:
     for number, proxy in enumerate(known["proxies"], 1):
         yield _listens(f"proxy {number}", proxy)
     for upstream in known["upstreams"]:
-        yield _answers("upstream", f"{upstream}/health", "start vLLM; until then requests get 502")
+        yield _upstream(upstream)
     yield _answers("api", f"{known['api']}/readyz", "see the log of api")
     for server in ("kafka", "redis", "clickhouse", "database"):
         if not known[server].startswith("sqlite"):
@@ -126,6 +127,19 @@ def _listens(what: str, address: str) -> Finding:
             what, False, f"{_masked(address)} does not answer ({error.strerror or error}); start it or correct it"
         )
     return Finding(what, True, _masked(address))
+
+
+def _upstream(address: str) -> Finding:
+    """Look at a vLLM server: whether it is well, and takes the key; `/health` wants none."""
+    found = _answers("upstream", f"{address}/health", "start vLLM; until then requests get 502")
+    if not found.well:
+        return found
+    key = load(UpstreamSettings).upstream_api_key
+    try:
+        refused = ask_models(address, key).status_code == httpx.codes.UNAUTHORIZED
+    except httpx.HTTPError as error:
+        return Finding("upstream", False, f"{address}/v1/models does not answer ({error}); see the log of vLLM")
+    return Finding("upstream", False, f"{address} {refusal(key)}; doctor needs it too") if refused else found
 
 
 def _answers(what: str, url: str, hint: str) -> Finding:

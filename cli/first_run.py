@@ -15,7 +15,6 @@ PRICES: Final = [
     {"model": "*", "meter": "output_tokens", "pricing": "flat", "per": 1_000_000, "price": "1.50"},
 ]
 EFFECTIVE_FROM: Final = "2026-01-01T00:00:00Z"
-UNKNOWN_MODEL: Final = "MODEL"
 
 
 def create_demo(api: Api) -> Demo:
@@ -24,15 +23,6 @@ def create_demo(api: Api) -> Demo:
     key = api.post("/v1/keys", {"tenant": tenant, "name": "demo"})["secret"]
     api.post("/v1/price-books", {"name": "Demo", "currency": "EUR", "effective_from": EFFECTIVE_FROM, "prices": PRICES})
     return Demo(tenant=tenant, key=key)
-
-
-def served_model(upstream: str) -> str:
-    """Return the first model that a vLLM server serves, or a name to fill in when it does not answer."""
-    try:
-        answer = httpx.get(f"{upstream}/v1/models", timeout=5).raise_for_status()
-        return str(msgspec.json.decode(answer.content)["data"][0]["id"])
-    except (httpx.HTTPError, msgspec.DecodeError, LookupError, TypeError):
-        return UNKNOWN_MODEL
 
 
 def model_through(proxy: str, key: str) -> str:

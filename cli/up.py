@@ -1,7 +1,6 @@
 """`weighbridge up`: everything on one machine."""
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,8 +9,10 @@ from pydantic import SecretStr
 
 from cli.client import DATA_DIR, DATA_VARIABLE, Api
 from cli.errors import CommandError
-from cli.first_run import UNKNOWN_MODEL, create_demo, served_model
+from cli.first_run import create_demo
+from cli.greeting import greet
 from cli.output import progress
+from cli.upstream import UpstreamSettings
 from contracts import logs
 from contracts.settings import ClickHouseSettings, DatabaseSettings, KafkaSettings, RedisSettings, load
 from embedded import plan, ports
@@ -22,7 +23,7 @@ MAX_UPSTREAMS: Final = 64
 MAX_WORKERS: Final = 64
 
 
-class UpSettings(KafkaSettings, RedisSettings, ClickHouseSettings, DatabaseSettings):
+class UpSettings(KafkaSettings, RedisSettings, ClickHouseSettings, DatabaseSettings, UpstreamSettings):
     """Servers that exist already, and secrets of one's own; what is not set is embedded or made up."""
 
     api_token: SecretStr | None = None
@@ -60,7 +61,7 @@ def up(
     """Run the whole system on this machine, in front of your vLLM servers or a simulated one.
 
     Servers named by WEIGHBRIDGE_KAFKA_BOOTSTRAP_SERVERS, _REDIS_URL, _CLICKHOUSE_URL or _DATABASE_URL are used instead of
-    embedded ones.
+    embedded ones. A vLLM that was started with --api-key: set WEIGHBRIDGE_UPSTREAM_API_KEY to that key.
 
     Example: weighbridge up --upstream http://127.0.0.1:8000
     """
@@ -78,7 +79,7 @@ def up(
                 api_port=api_port,
                 workers=workers,
             )
-            _System(folder, choices).run(once=exit_after_ready)
+            _System(folder, choices, settings.upstream_api_key).run(once=exit_after_ready)
     except FolderBrokenError as error:
         raise CommandError(str(error), 2) from None
 
@@ -137,8 +138,8 @@ def _choices(
 class _System:
     """One run of `up`, from the first part started to the last one ended."""
 
-    def __init__(self, folder: DataFolder, choices: plan.Choices) -> None:
-        self._folder, self._choices = folder, choices
+    def __init__(self, folder: DataFolder, choices: plan.Choices, upstream_key: SecretStr | None) -> None:
+        self._folder, self._choices, self._upstream_key = folder, choices, upstream_key
         self._supervisor = Supervisor(folder.logs, self._announce)
         self._demo: Demo | None = None
 
@@ -150,7 +151,8 @@ class _System:
         try:
             self._start()
             self._announce()
-            _greet(self._choices, self._demo)
+            assert self._demo is not None
+            greet(self._choices, self._demo, self._upstream_key)
             if not once:
                 self._supervisor.watch()
         except PartFailedError as error:
@@ -183,25 +185,3 @@ class _System:
     def _announce(self) -> None:
         assert self._demo is not None
         self._folder.announce(plan.endpoints(self._choices, self._demo.key, self._supervisor.pids()))
-
-
-def _greet(choices: plan.Choices, demo: Demo | None) -> None:
-    """Say where everything is, and print a command that works."""
-    assert demo is not None
-    said = plan.endpoints(choices, demo.key, {})
-    model = served_model(choices.targets[0])
-    say: Callable[[str], None] = typer.echo
-    say("Weighbridge runs. Stop it with Ctrl-C.\n")
-    for proxy, target in zip(said["proxies"], choices.targets, strict=True):
-        say(f"  proxy    {proxy}/v1  in front of {target}{' (simulated)' if choices.simulated else ''}")
-    say(f"  API      {said['api']}/docs")
-    say(f"  key      {demo.key}")
-    say(f"  data     {choices.data} (logs, endpoints.json)\n")
-    if model == UNKNOWN_MODEL:
-        say(f"{choices.targets[0]} does not answer yet; requests get 502 until it does.")
-    say(
-        f"curl {said['proxy']}/v1/chat/completions -H 'Authorization: Bearer {demo.key}' -H 'Content-Type: application/json' "
-        f"""-d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'"""
-    )
-    elsewhere = choices.data != DATA_DIR.resolve()
-    say(f"\nThen: weighbridge usage{f' --data-dir {choices.data}' if elsewhere else ''}")

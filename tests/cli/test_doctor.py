@@ -67,3 +67,17 @@ def test_a_running_up_is_looked_at_part_by_part(weighbridge, tmp_path, servers):
         "upstream",
         "api",
     ]
+
+
+def test_an_upstream_that_wants_a_key_is_wrong_until_it_is_set(weighbridge, api, tmp_path, monkeypatch):
+    known = {"proxies": [], "upstreams": [api.url], "api": api.url}
+    known |= dict.fromkeys(("kafka", "redis", "clickhouse", "database"), "sqlite:///x.db")
+    (tmp_path / "endpoints.json").write_bytes(msgspec.json.encode(known))
+    api.answers |= {"GET /health": {}, "GET /readyz": {}, "GET /v1/models": [(401, {}), (401, {}), (200, {"data": []})]}
+    ran = weighbridge("doctor", "--data-dir", ".")
+    assert ran.status == 1
+    assert "asks for a key: set WEIGHBRIDGE_UPSTREAM_API_KEY" in ran.out
+    monkeypatch.setenv("WEIGHBRIDGE_UPSTREAM_API_KEY", "the-key")
+    assert "refuses the key" in weighbridge("doctor", "--data-dir", ".").out
+    assert weighbridge("doctor", "--data-dir", ".").status == 0
+    assert "Bearer the-key" in api.tokens

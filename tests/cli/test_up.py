@@ -41,7 +41,7 @@ class Up:
                 stdout=output,
                 stderr=output,
             )
-        wait_until(lambda: "Then: weighbridge usage" in self.said() or self.process.poll() is not None, 120, "`up`")
+        wait_until(lambda: "\nThen: " in self.said() or self.process.poll() is not None, 120, "`up`")
         assert self.process.poll() is None, self.said()
 
     def said(self) -> str:
