@@ -86,7 +86,7 @@ class Api:
             ) from error
         if answer.is_success:
             return answer
-        raise CommandError(_problem(answer), 2 if answer.status_code in (400, 422) else 1)
+        raise _refusal(answer)
 
 
 @contextmanager
@@ -118,12 +118,14 @@ def endpoints(folder: Path) -> Json:
         raise CommandError(f"{file} cannot be read: {error}", 2) from error
 
 
-def _problem(answer: httpx.Response) -> str:
-    """Return one line of an RFC 9457 problem: what is wrong and its code."""
+def _refusal(answer: httpx.Response) -> CommandError:
+    """Return an RFC 9457 problem as one line: what is wrong and its code."""
+    status = 2 if answer.status_code in (400, 422) else 1
     try:
         problem = msgspec.json.decode(answer.content, type=Json)
     except msgspec.DecodeError:
-        return f"the billing API answered {answer.status_code}; see its log"
-    code = f" ({problem['code']})" if problem.get("code") else ""
+        return CommandError(f"the billing API answered {answer.status_code}; see its log", status)
+    code = problem.get("code")
     hint = f"; give it with {TOKEN_VARIABLE} or --api-token" if answer.status_code == 401 else ""
-    return f"{problem.get('detail') or problem.get('title') or answer.status_code}{hint}{code}"
+    says = f"{problem.get('detail') or problem.get('title') or answer.status_code}{hint}"
+    return CommandError(f"{says} ({code})" if code else says, status, code)

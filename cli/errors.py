@@ -2,8 +2,8 @@
 
 
 class CommandError(Exception):
-    """The command could not do what was asked. `status` 1: the answer is no; 2: it was asked wrongly."""
+    """The command could not do what was asked. `status` 1: the answer is no; 2: it was asked wrongly. `code`: the API's."""
 
-    def __init__(self, message: str, status: int = 1) -> None:
+    def __init__(self, message: str, status: int = 1, code: str | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.code = status, code

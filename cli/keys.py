@@ -14,6 +14,8 @@ from cli.output import progress
 key: Final = group("key", "API keys.")
 
 COLUMNS: Final = ("id", "name", "tenant", "team", "user", "status", "hint", "imported", "expires_at", "created_at")
+MIN_SECRET: Final = 16
+MAX_SECRET: Final = 512
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="Id of the key (key_…).")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be given again.")]
 Endpoints = Annotated[list[str] | None, typer.Option("--endpoint", help="Only this path; may be given again.")]
@@ -55,22 +57,28 @@ def import_keys(
 ) -> Answer:
     """Take keys that clients already have, so that no client needs a new one. Only their HMAC is stored.
 
+    A key that is stored already is left as it is, so that an import can be repeated.
+
     Example: weighbridge key import keys.txt --tenant ten_01j…
     """
-    lines = [line.split(maxsplit=1) for line in _text(file).splitlines() if line.strip() and not line.startswith("#")]
-    if not lines:
-        raise CommandError(f"{file} holds no keys: write one a line", 2)
+    lines = _secrets(file)
     rows = []
     with progress("Importing", len(lines)) as done:
-        for number, (secret, *name) in enumerate(lines, 1):
-            fields = given(team=team, user=user, name=name[0].strip() if name else None)
+        for count, (number, secret, name) in enumerate(lines, 1):
+            fields = given(team=team, user=user, name=name)
             try:
                 rows.append(api.post("/v1/keys", {"tenant": tenant, "secret": secret, **fields}))
             except CommandError as error:
-                raise CommandError(
-                    f"key {number} of {len(lines)}: {error}; those before it are in", error.status
-                ) from None
-            done(number)
+                if error.code != "key_exists":
+                    raise CommandError(
+                        f"{file}, line {number}: {error}; those before it are in", error.status
+                    ) from None
+            done(count)
+    there = len(lines) - len(rows)
+    typer.echo(
+        f"{len(rows)} imported" + (f", {there} {'was' if there == 1 else 'were'} there already" if there else ""),
+        err=True,
+    )
     return Rows([{**row, "secret": None} for row in rows], COLUMNS)
 
 
@@ -112,6 +120,22 @@ def revoke(api: Api, wanted: KeyId) -> Answer:
     Example: weighbridge key revoke key_01j…
     """
     return api.post(f"/v1/keys/{wanted}/revoke")
+
+
+def _secrets(file: Path) -> list[tuple[int, str, str | None]]:
+    """Return number, key and name of each line that holds a key; raises CommandError when one cannot be a key."""
+    found = []
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        secret, *name = line.split(maxsplit=1)
+        if not (MIN_SECRET <= len(secret) <= MAX_SECRET and secret.isascii() and secret.isprintable()):
+            wanted = f"{MIN_SECRET} to {MAX_SECRET} ASCII letters, digits and signs"
+            raise CommandError(f"{file}, line {number}: this is no key: a key is {wanted}; nothing was imported", 2)
+        found.append((number, secret, name[0].strip() if name else None))
+    if not found:
+        raise CommandError(f"{file} holds no keys: write one a line", 2)
+    return found
 
 
 def _text(file: Path) -> str:

@@ -132,23 +132,44 @@ def test_bad_input_is_refused_before_anything_is_asked(weighbridge, api, words):
 
 def test_keys_are_imported_from_a_file_and_never_printed(weighbridge, api, tmp_path):
     api.answers["POST /v1/keys"] = KEY
-    (tmp_path / "keys.txt").write_text("# theirs\nsk-first-secret  the first one\n\nsk-second-secret\n")
+    (tmp_path / "keys.txt").write_text("# theirs\nsk-first-key-secret  the first one\n\nsk-second-key-secret\n")
     ran = weighbridge("key", "import", "keys.txt", "--tenant", "ten_1")
     assert ran.status == 0
     assert [body for _, _, body in api.asked] == [
-        {"tenant": "ten_1", "secret": "sk-first-secret", "name": "the first one"},
-        {"tenant": "ten_1", "secret": "sk-second-secret"},
+        {"tenant": "ten_1", "secret": "sk-first-key-secret", "name": "the first one"},
+        {"tenant": "ten_1", "secret": "sk-second-key-secret"},
     ]
     assert "secret" not in ran.out
+    assert ran.err == "2 imported\n"
 
 
 def test_an_import_that_fails_says_how_far_it_came(weighbridge, api, tmp_path):
-    api.answers["POST /v1/keys"] = [KEY, (409, {"detail": "this key exists", "code": "conflict"})]
-    (tmp_path / "keys.txt").write_text("sk-a\nsk-b\nsk-c\n")
+    api.answers["POST /v1/keys"] = [KEY, (404, {"detail": "there is no tenant 'ten_1'", "code": "not_found"})]
+    (tmp_path / "keys.txt").write_text("# theirs\nsk-first-key-secret\nsk-second-key-secret\nsk-third-key-secret\n")
     ran = weighbridge("key", "import", "keys.txt", "--tenant", "ten_1")
     assert ran.status == 1
-    assert "key 2 of 3" in ran.err
-    assert "sk-b" not in ran.err
+    assert "line 3: there is no tenant" in ran.err
+    assert "sk-" not in ran.err
+
+
+def test_an_import_can_be_repeated(weighbridge, api, tmp_path):
+    api.answers["POST /v1/keys"] = [KEY, (409, {"detail": "this key is stored already", "code": "key_exists"}), KEY]
+    (tmp_path / "keys.txt").write_text("sk-first-key-secret\nsk-second-key-secret\nsk-third-key-secret\n")
+    ran = weighbridge("key", "import", "keys.txt", "--tenant", "ten_1", "--json")
+    assert ran.status == 0
+    assert ran.err == "2 imported, 1 was there already\n"
+    assert len(ran.json()) == 2
+
+
+@pytest.mark.parametrize("wrong", ["sk-short", "sk-with-an-umlaut-ü", "k" * 513, "sk-with-a-\x07-bell-inside"])
+def test_a_line_that_is_no_key_is_named_before_any_is_imported(weighbridge, api, tmp_path, wrong):
+    (tmp_path / "keys.txt").write_text(f"sk-first-key-secret\n\n{wrong} its name\n", "utf-8")
+    ran = weighbridge("key", "import", "keys.txt", "--tenant", "ten_1")
+    assert ran.status == 2
+    assert "line 3" in ran.err
+    assert "16 to 512" in ran.err
+    assert wrong not in ran.err
+    assert api.asked == []
 
 
 def test_an_empty_file_of_keys_is_refused(weighbridge, api, tmp_path):
