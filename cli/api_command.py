@@ -15,10 +15,11 @@ from cli.output import JsonFlag, print_record, print_rows
 
 @dataclass(frozen=True)
 class Rows:
-    """Several things, and the fields that a table shows of them."""
+    """Several things, the fields that a table shows of them, and what is to be said about them on stderr."""
 
     rows: Sequence[Json]
     columns: Sequence[str]
+    notes: Sequence[str] = ()
 
 
 Answer = Rows | Json
@@ -49,6 +50,8 @@ def asking(function: Callable[..., Answer]) -> Callable[..., None]:
             answer = function(api, **flags)
         if isinstance(answer, Rows):
             print_rows(answer.rows, answer.columns, as_json=as_json)
+            for note in answer.notes:
+                typer.echo(note, err=True)
         else:
             print_record(answer, as_json=as_json)
 

@@ -1,15 +1,18 @@
 """`weighbridge usage` and `weighbridge audit`: the questions people ask."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
 from cli.api_command import Answer, From, Most, Rows, To, api_command, asking, given, group
-from cli.client import Api
+from cli.client import Api, Json
 from cli.periods import moment, since
 from contracts.clock import utc_now
 from contracts.tables import SUMS
+
+NAMES: Final = 1000
+"""Tenants, at most, whose names are looked up."""
 
 audit: Final = group("audit", "Who did what, when.")
 
@@ -38,10 +41,24 @@ def show_usage(
     """
     query = given(bucket=bucket, time_zone=time_zone, tenant=tenant, model=model, key=key)
     window = {"from": since(start, utc_now()), "to": None if end is None else moment(end)}
-    rows = api.all("/v1/usage", most, group_by=group_by, **window, **query)
+    for wanted in tenant or ():
+        api.get(f"/v1/tenants/{wanted}")  # without rows, nothing else tells an unknown tenant from an idle one
+    rows = [_flat(row) for row in api.all("/v1/usage", most + 1, group_by=group_by, **window, **query)]
     groups = [name.strip() for name in group_by.split(",")]
+    if rows and "tenant" in groups:
+        names = {found["id"]: found["name"] for found in api.all("/v1/tenants", NAMES)}
+        rows = [{**row, "tenant_name": names.get(row["tenant"])} for row in rows]
+        groups.insert(groups.index("tenant") + 1, "tenant_name")
     columns = (*(("bucket_start",) if bucket else ()), *groups, *SUMS, "billed_cost", "currency")
-    return Rows([_flat(row) for row in rows], columns)
+    return Rows(rows[:most], columns, list(_notes(rows, most)))
+
+
+def _notes(rows: Sequence[Json], most: int) -> Iterator[str]:
+    """Say what a table of usage does not show; `rows` may be one more than is shown."""
+    if len(rows) > most:
+        yield f"there are more than these {most} rows: give a greater --most, or a shorter window"
+    if any(row["requests"] and row.get("billed_cost") is None for row in rows[:most]):
+        yield "no cost where a price is missing or currencies differ: see `weighbridge price list`"
 
 
 usage: Final = asking(show_usage)

@@ -180,15 +180,36 @@ def test_an_empty_file_of_keys_is_refused(weighbridge, api, tmp_path):
 def test_usage_is_a_table_of_groups_and_sums(weighbridge, api):
     row = {"bucket_start": "2026-11-01T00:00:00Z", "group": {"tenant": "ten_1"}, "requests": 3, "input_tokens": None}
     api.answers["GET /v1/usage"] = page(row)
+    api.answers["GET /v1/tenants"] = page({"id": "ten_1", "name": "Search"})
     ran = weighbridge(
         "usage", "--from", "7d", "--bucket", "day", "--group-by", "tenant", "--model", "a", "--model", "b"
     )
     header, line = (text.split("\t") for text in ran.out.splitlines())
-    assert header == ["bucket_start", "tenant", "requests"]
-    assert line == ["2026-11-01T00:00:00Z", "ten_1", "3"]
+    assert header == ["bucket_start", "tenant", "tenant_name", "requests"]
+    assert line == ["2026-11-01T00:00:00Z", "ten_1", "Search", "3"]
     (_, path, _) = api.asked[0]
     assert "model=a&model=b" in path
     assert weighbridge("usage", "--json").json()[0]["input_tokens"] is None
+
+
+def test_usage_without_a_cost_and_rows_left_out_are_said(weighbridge, api):
+    priced = {"group": {"model": "a"}, "requests": 3, "billed_cost": "0.01", "currency": "EUR"}
+    free = {"group": {"model": "b"}, "requests": 2, "billed_cost": None}
+    idle = {"group": {"model": "c"}, "requests": 0, "billed_cost": None}
+    api.answers["GET /v1/usage"] = [page(priced, idle), page(priced, free), page(priced, free)]
+    assert weighbridge("usage", "--group-by", "model").err == ""
+    assert "weighbridge price list" in weighbridge("usage", "--group-by", "model").err
+    ran = weighbridge("usage", "--group-by", "model", "--most", "1")
+    assert "more than these 1 rows" in ran.err
+    assert "price list" not in ran.err
+    assert len(ran.out.splitlines()) == 2
+
+
+def test_usage_of_an_unknown_tenant_is_no_empty_table(weighbridge, api):
+    api.answers["GET /v1/tenants/ten_x"] = (404, {"detail": "there is no tenant 'ten_x'", "code": "not_found"})
+    ran = weighbridge("usage", "--tenant", "ten_x")
+    assert ran.status == 1
+    assert "there is no tenant 'ten_x'" in ran.err
 
 
 def test_an_invoice_shows_its_lines_below(weighbridge, api):
