@@ -186,8 +186,7 @@ def _adopt_and_wait(folder, answers, go):
     go.wait()
     heir = adoption.adopt(folder, lost_event, utc_now())
     answers.put(heir is not None)
-    go.clear()
-    time.sleep(30)
+    time.sleep(120)  # until it is killed: the heir holds the lock as long as it lives
 
 
 def test_of_two_heirs_one_wins_and_its_death_frees_the_spool(spool):
