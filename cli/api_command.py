@@ -1,6 +1,7 @@
 """Commands that ask the billing API: what they share (where it is, its token, the way to print) is added here once."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,10 +91,22 @@ def tags(pairs: Sequence[str] | None) -> dict[str, str] | None:
     return found
 
 
-Tenant = Annotated[str, typer.Option(help="Id of the tenant (ten_…).")]
-MaybeTenant = Annotated[str | None, typer.Option(help="Id of the tenant (ten_…).")]
-Team = Annotated[str | None, typer.Option(help="Id of the team (team_…).")]
-User = Annotated[str | None, typer.Option(help="Id of the user (user_…).")]
+def _id(kind: str, prefix: str) -> Any:
+    """Return the option of an id; what cannot be one is as unknown as an id that nobody gave out."""
+
+    def check(given_id: str | None) -> str | None:
+        if given_id is not None and _ID.fullmatch(given_id) is None:
+            raise CommandError(f"there is no {kind} {given_id!r}")
+        return given_id
+
+    return typer.Option(help=f"Id of the {kind} ({prefix}_…).", callback=check)
+
+
+_ID: Final = re.compile("[a-z]{1,8}_[0-9a-z]{1,64}")
+Tenant = Annotated[str, _id("tenant", "ten")]
+MaybeTenant = Annotated[str | None, _id("tenant", "ten")]
+Team = Annotated[str | None, _id("team", "team")]
+User = Annotated[str | None, _id("user", "user")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; may be given again.")]
 Most = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
 From = Annotated[str | None, typer.Option("--from", help="RFC 3339 time or date (UTC).")]

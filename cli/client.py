@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import typer
 
+from cli.addresses import web_address
 from cli.errors import CommandError
 
 DATA_DIR: Final = Path(".weighbridge")
@@ -95,6 +96,8 @@ def connect(url: str | None, token: str | None, data_dir: Path | None) -> Iterat
     folder = data_dir or Path(os.environ.get(DATA_VARIABLE, DATA_DIR))
     known: Json = {}
     url, token = url or os.environ.get(URL_VARIABLE), token or os.environ.get(TOKEN_VARIABLE)
+    if url is not None:
+        web_address("--api-url", url)
     if url is None or token is None:
         known = endpoints(folder)
     client = Api(url or str(known["api"]), token or str(known["api_token"]))

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from cli.addresses import web_address
 from cli.errors import CommandError
 from cli.output import JsonFlag, print_json
 from contracts.settings import ClickHouseSettings, load
@@ -48,8 +49,11 @@ def deploy(
 
     Example: weighbridge dashboards deploy --grafana-url http://grafana:3000
     """
+    import niquests  # noqa: PLC0415  # slow to load, as what uses it
+
     from dashboards import deploy as deploying  # noqa: PLC0415
 
+    web_address("--grafana-url", grafana_url)
     token = os.environ.get(TOKEN_VARIABLE)
     if token is None and "@" not in grafana_url:
         raise CommandError(f"{TOKEN_VARIABLE} is not set: make a token of a service account with the role Admin", 2)
@@ -57,6 +61,9 @@ def deploy(
     try:
         done = deploying.deploy(grafana_url, token, clickhouse_url=clickhouse, prometheus_url=prometheus_url)
     except deploying.DeployError as error:
+        if isinstance(error.__cause__, niquests.exceptions.ConnectionError):  # its text is for programmers
+            place = grafana_url.rpartition("@")[2]
+            raise CommandError(f"no Grafana answers at {place}; check --grafana-url and that Grafana runs") from error
         raise CommandError(str(error)) from error
     except ValueError as error:
         raise CommandError(str(error), 2) from error

@@ -4,6 +4,7 @@ import pytest
 
 from cli.api_command import tags
 from cli.errors import CommandError
+from tests.servers import free_port
 
 KEY = {"id": "key_1", "name": "ci", "tenant": "ten_1", "status": "active", "secret": "wb_live_x", "models": ["a", "b"]}
 
@@ -255,3 +256,21 @@ def test_dashboards_are_rendered_and_checked(weighbridge, tmp_path):
     assert weighbridge("dashboards", "render", "fleet.json").status == 0
     assert (tmp_path / "fleet.json").stat().st_size > 1000
     assert weighbridge("dashboards", "render", "no-folder/fleet.json").status == 2
+
+
+@pytest.mark.parametrize("words", [["key", "list", "--tenant", "Search"], ["key", "create", "--tenant", "x-1"]])
+def test_what_cannot_be_an_id_is_unknown(weighbridge, api, words):
+    ran = weighbridge(*words)
+    assert (ran.status, api.asked) == (1, [])
+    assert f"there is no tenant '{words[-1]}'" in ran.err
+
+
+@pytest.mark.parametrize(("url", "status"), [("nonsense", 2), (f"http://127.0.0.1:{free_port()}", 1)])
+def test_a_grafana_that_is_away_or_none_is_said_in_words(weighbridge, monkeypatch, url, status):
+    monkeypatch.setenv("WEIGHBRIDGE_GRAFANA_TOKEN", "x")
+    ran = weighbridge("dashboards", "deploy", "--grafana-url", url)
+    assert ran.status == status
+    assert url in ran.err
+    assert "--grafana-url" in ran.err
+    assert "Error" not in ran.err
+    assert "object" not in ran.err
