@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 import typer
 
-from cli.client import DATA_DIR, Json, RunningUp, endpoints
+from cli.client import DATA_DIR, DATA_VARIABLE, Json, endpoints
+from cli.errors import CommandError
 from cli.output import JsonFlag, print_json, print_rows
 from cli.services import SERVICES
 from cli.upstream import UpstreamSettings, ask_models, refusal
@@ -32,7 +33,12 @@ class Finding:
 
 
 def doctor(
-    data_dir: RunningUp = DATA_DIR,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=DATA_VARIABLE, show_envvar=False, help=f"Of a running `up`. Default: {DATA_DIR}, if one runs there."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Look for what is wrong: a running `up` on the data folder if there is one, else the services' settings.
@@ -41,8 +47,13 @@ def doctor(
 
     Example: weighbridge doctor
     """
-    running = (data_dir / "endpoints.json").exists()
-    findings = [_disk(data_dir), *(_parts(endpoints(data_dir)) if running else _services())]
+    folder = data_dir or DATA_DIR
+    running = (folder / "endpoints.json").exists()
+    if data_dir is not None and not running:
+        raise CommandError(
+            f"nothing runs on {folder}: start `weighbridge up --data-dir {folder}`, or leave --data-dir out"
+        )
+    findings = [_disk(folder), *(_parts(endpoints(folder)) if running else _services())]
     settings = {} if running else _settings()
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings], "settings": settings})

@@ -81,3 +81,9 @@ def test_an_upstream_that_wants_a_key_is_wrong_until_it_is_set(weighbridge, api,
     assert "refuses the key" in weighbridge("doctor", "--data-dir", ".").out
     assert weighbridge("doctor", "--data-dir", ".").status == 0
     assert "Bearer the-key" in api.tokens
+
+
+def test_a_folder_that_was_named_and_where_nothing_runs_is_said(weighbridge, servers):
+    ran = weighbridge("doctor", "--data-dir", "elsewhere")
+    assert (ran.status, ran.out) == (1, "")
+    assert "nothing runs on elsewhere" in ran.err
