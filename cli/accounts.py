@@ -4,7 +4,20 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.api_command import Answer, MaybeTenant, Most, Rows, Tag, Team, Tenant, api_command, given, group, tags
+from cli.api_command import (
+    Answer,
+    MaybeTenant,
+    Most,
+    Rows,
+    Tag,
+    Team,
+    Tenant,
+    api_command,
+    check_currency,
+    given,
+    group,
+    tags,
+)
 from cli.client import Api
 
 tenant: Final = group("tenant", "Who pays: tenants.")
@@ -25,7 +38,9 @@ COLUMNS: Final = (
 )
 Name = Annotated[str, typer.Argument(help="A name for people.")]
 Zone = Annotated[str | None, typer.Option(help="Its days and months, such as Europe/Berlin. Default: UTC.")]
-Currency = Annotated[str | None, typer.Option(help="Of its invoices, such as EUR; cannot be changed later.")]
+Currency = Annotated[
+    str | None, typer.Option(help="Of its invoices, such as EUR; cannot be changed later.", callback=check_currency)
+]
 CostCenter = Annotated[str | None, typer.Option(help="For your books.")]
 ExternalId = Annotated[str | None, typer.Option(help="Its id in your systems.")]
 Status = Annotated[str | None, typer.Option(help="active, suspended or deleted.")]

@@ -107,6 +107,15 @@ Tenant = Annotated[str, _id("tenant", "ten")]
 MaybeTenant = Annotated[str | None, _id("tenant", "ten")]
 Team = Annotated[str | None, _id("team", "team")]
 User = Annotated[str | None, _id("user", "user")]
+
+
+def check_currency(code: str | None) -> str | None:
+    """Check the value of an option: raises CommandError for what is no currency's code."""
+    if code is not None and re.fullmatch("[A-Z]{3}", code) is None:
+        raise CommandError(f"--currency {code}: give an ISO 4217 code such as EUR", 2)
+    return code
+
+
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; may be given again.")]
 Most = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
 From = Annotated[str | None, typer.Option("--from", help="RFC 3339 time or date (UTC).")]

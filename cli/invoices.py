@@ -1,5 +1,6 @@
 """`weighbridge invoice`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -105,5 +106,7 @@ def download(
 def _window(tenant: str, period: str | None, start: str | None, end: str | None) -> Json:
     if (period is None) == (start is None or end is None):
         raise CommandError("give --period 2026-11, or --from and --to", 2)
+    if period is not None and re.fullmatch("20[0-9]{2}-(0[1-9]|1[0-2])", period) is None:
+        raise CommandError(f"--period {period}: give a month as YYYY-MM, such as 2026-11", 2)
     times = {"from": None if start is None else moment(start), "to": None if end is None else moment(end)}
     return {"tenant": tenant, **given(period=period, **times)}

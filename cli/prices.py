@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from cli.api_command import Answer, MaybeTenant, Most, Rows, api_command, given, group
+from cli.api_command import Answer, MaybeTenant, Most, Rows, api_command, check_currency, given, group
 from cli.client import Api, Json
 from cli.errors import CommandError
 from cli.periods import moment
@@ -25,7 +25,7 @@ def create(
     api: Api,
     name: Annotated[str, typer.Argument(help="A name for people.")],
     *,
-    currency: Annotated[str, typer.Option(help="Such as EUR.")] = "EUR",
+    currency: Annotated[str, typer.Option(help="Such as EUR.", callback=check_currency)] = "EUR",
     model: Annotated[str, typer.Option(help="The model; `*`: every model without a price of its own.")] = "*",
     input_tokens: Amount = None,
     cached_tokens: Amount = None,

@@ -118,4 +118,6 @@ def _explain(settings: type[Settings], location: tuple[int | str, ...], message:
     hint = f" ({field.description})" if field is not None and field.description else ""
     if kind == "missing":
         return f"{variable} is not set{hint}: set it in the environment or as {name} in {CONFIG_FILE}"
+    if kind == "string_pattern_mismatch" and field is not None:  # a pattern is for programs, words are for people
+        return f"{variable}: not of the right form{hint or f'; such as {field.default}'}"
     return f"{variable}: {message[:1].lower()}{message[1:]}{hint}"

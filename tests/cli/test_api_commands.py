@@ -274,3 +274,21 @@ def test_a_grafana_that_is_away_or_none_is_said_in_words(weighbridge, monkeypatc
     assert "--grafana-url" in ran.err
     assert "Error" not in ran.err
     assert "object" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["invoice", "preview", "--tenant", "ten_1", "--period", "2026-13"], "YYYY-MM"),
+        (["tenant", "create", "Search", "--currency", "euro"], "ISO 4217"),
+        (["price", "create", "2026", "--input-tokens", "1", "--currency", "eur"], "ISO 4217"),
+        (["sim", "--listen", "foo"], "HOST:PORT"),
+        (["api", "--redis-url", "foo"], "such as redis://"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_right_form_is_said_in_words(weighbridge, api, words, says):
+    ran = weighbridge(*words)
+    assert (ran.status, api.asked) == (2, [])
+    assert says in ran.err
+    assert "pattern" not in ran.err
