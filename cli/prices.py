@@ -1,5 +1,6 @@
 """`weighbridge price`: price books."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -54,7 +55,13 @@ def create(
         raise CommandError("give prices: with --input-tokens and --output-tokens, or with --file", 2)
     start = rfc3339(utc_now()) if effective_from is None else moment(effective_from)
     body = {"name": name, "currency": currency, "effective_from": start, **given(tenant=tenant)}
-    return api.post("/v1/price-books", body | ({"prices": flat} if file is None else _read(file)))
+    made = api.post("/v1/price-books", body | ({"prices": flat} if file is None else _read(file)))
+    if effective_from is not None and datetime.fromisoformat(start) < utc_now():
+        typer.echo(
+            f"warning: {start} is past: usage since then is priced anew, and this book replaces the former one from then on",
+            err=True,
+        )
+    return made
 
 
 @api_command(price, "list")

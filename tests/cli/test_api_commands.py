@@ -48,7 +48,7 @@ def page(*rows):
                 "create",
                 "2026",
                 "--effective-from",
-                "2026-11-01",
+                "2999-01-01",
                 "--output-tokens",
                 "1.50",
                 "--tenant",
@@ -60,7 +60,7 @@ def page(*rows):
                 {
                     "name": "2026",
                     "currency": "EUR",
-                    "effective_from": "2026-11-01T00:00:00Z",
+                    "effective_from": "2999-01-01T00:00:00Z",
                     "tenant": "ten_1",
                     "prices": [
                         {"model": "*", "meter": "output_tokens", "pricing": "flat", "per": 1_000_000, "price": "1.50"}
@@ -292,3 +292,12 @@ def test_the_right_form_is_said_in_words(weighbridge, api, words, says):
     assert (ran.status, api.asked) == (2, [])
     assert says in ran.err
     assert "pattern" not in ran.err
+
+
+@pytest.mark.parametrize(("start", "warned"), [("2026-01-01", True), ("2999-01-01", False), (None, False)])
+def test_a_price_for_the_past_is_warned_of(weighbridge, api, start, warned):
+    api.answers["POST /v1/price-books"] = {"id": "pb_1"}
+    flags = [] if start is None else ["--effective-from", start]
+    ran = weighbridge("price", "create", "2026", "--input-tokens", "1", *flags)
+    assert ran.status == 0
+    assert ("priced anew" in ran.err) == warned
