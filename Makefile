@@ -5,6 +5,8 @@ PYTHON ?= python3
 UV := .tools/uv/bin/uv
 RUN := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
+# Many processes start here: without byte code on disk each would compile all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -1,7 +1,7 @@
 """What the proxy answers itself: the table of codes, and an error's body in OpenAI's shape."""
 
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,8 @@ _PARAM: Final = {"model_not_found": "model", "model_not_allowed": "model"}
 _encode = msgspec.json.Encoder().encode
 
 Headers = list[tuple[bytes, bytes]]
+Shape = Literal["openai"]
+"""Whose shape an error's body has: each dialect's clients expect their own."""
 
 
 class Answer(NamedTuple):
@@ -55,7 +57,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def answer(refusal: Refusal, request_id: str) -> Answer:
+def answer(refusal: Refusal, request_id: str, shape: Shape = "openai") -> Answer:
     """Return the answer for a refusal; a code that the table lacks raises KeyError."""
     status, kind = STATUS[refusal.code]
     error = {"message": refusal.message, "type": kind, "param": _PARAM.get(refusal.code), "code": refusal.code}

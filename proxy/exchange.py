@@ -17,7 +17,7 @@ import msgspec
 from contracts.events import UNASSIGNED, Accuracy, Outcome, RequestData, UsageData
 from proxy import admission, errors, headers
 from proxy.dialects import table
-from proxy.dialects.base import BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
 from proxy.headers import Headers
 from proxy.models import Catalog, Served
@@ -62,7 +62,9 @@ class Exchange:
         "_arrival",
         "_began",
         "_call",
+        "_dialect",
         "_house",
+        "_parameter",
         "_principal",
         "_record",
         "_route",
@@ -82,7 +84,9 @@ class Exchange:
         self._arrival = arrival
         self._route: table.Route | None = None
         self._principal: Principal | None = None
+        self._parameter: str | None = None
         self._call: Call | None = None
+        self._dialect: Dialect | None = None
         self._watcher: Watcher | None = None
         self._record = RequestData(  # filled in as things become known
             producer=house.producer,
@@ -108,7 +112,10 @@ class Exchange:
 
     def receive(self) -> Step:
         """Find the route; say what must be known to decide."""
-        self._route = route = table.find(self._arrival.target)
+        found = table.find(self._arrival.target)
+        if found is not None:
+            self._route, self._parameter = found
+        route = self._route
         self._record.endpoint = (
             route.path if route is not None else _text(self._arrival.target.partition(b"?")[0]) or ""
         )
@@ -138,11 +145,12 @@ class Exchange:
             unfit = refusal is not None and refusal.code != "model_not_allowed"  # a free path names no model
             return self.deny(refusal) if refusal is not None and unfit else self._pass_free()
         try:
-            self._call = call = route.dialect.read(self._arrival.body, self._house.salt(key.tenant))
+            self._call = call = route.dialect.read(self._asked(key.tenant))
         except BadRequestError as error:
             return self.deny(Refusal(error.code, str(error)))
         record.model, record.stream, record.end_user = call.model, call.stream, call.end_user
-        record.dialect = route.dialect.name
+        self._dialect = call.by or route.dialect
+        record.dialect = self._dialect.name
         return self._decide(now, may_ask=True)
 
     def listed(self, now: datetime) -> Step:
@@ -170,7 +178,7 @@ class Exchange:
         """End it here: record the denial, answer with the error."""
         self.state = State.DENIED
         self.usage = None
-        answer = errors.answer(refusal, self.request_id)
+        answer = errors.answer(refusal, self.request_id, self._shape)
         record = self._record
         record.decision, record.admitted_at = "denied", None
         record.status, record.code, record.reason = answer.status, refusal.code, refusal.message[:_MAX_TEXT]
@@ -187,8 +195,7 @@ class Exchange:
     def answered(self, status: int, received: Headers, fields: Mapping[bytes, bytes], now: datetime) -> Headers:
         """Take the head of the answer (`fields`: by lower-case name); return the headers for the client."""
         self.state = State.STREAMING
-        usage, call, route = self.usage, self._call, self._route
-        dialect = route.dialect if route is not None else None
+        usage, call, dialect = self.usage, self._call, self._dialect
         if usage is not None and call is not None and dialect is not None:
             usage.first_byte_at = now
             usage.status = usage.upstream_status = status
@@ -271,12 +278,21 @@ class Exchange:
 
     def fail(self, code: str, message: str) -> Answer:
         """Return the answer for an upstream that did not answer; the lane settles with the outcome."""
-        answer = errors.answer(Refusal(code, message), self.request_id)
+        answer = errors.answer(Refusal(code, message), self.request_id, self._shape)
         if self.usage is not None:
             self.usage.status = answer.status
         return answer
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _shape(self) -> errors.Shape:
+        return self._route.errors if self._route is not None else "openai"
+
+    def _asked(self, tenant: str) -> Asked:
+        arrival = self._arrival
+        kind = arrival.fields.get(b"content-type", b"")
+        return Asked(arrival.body, self._house.salt(tenant), kind, self._parameter)
 
     def _count_into(self, usage: UsageData, all_read: bool) -> Accuracy:
         watcher = self._watcher
@@ -351,3 +367,4 @@ def _write(usage: UsageData, tokens: Tokens) -> None:
     usage.cache_creation_input_tokens = tokens.cache_created
     usage.output_tokens = tokens.output
     usage.reasoning_output_tokens = tokens.reasoning
+    usage.audio_seconds = tokens.audio_seconds

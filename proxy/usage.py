@@ -15,6 +15,7 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
     cache_created: int | None = None
     output: int | None = None
     reasoning: int | None = None
+    audio_seconds: float | None = None
 
 
 class _InputDetails(msgspec.Struct):

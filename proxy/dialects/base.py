@@ -9,26 +9,39 @@ from proxy.watch import Watcher
 
 
 class BadRequestError(Exception):
-    """The client's body cannot be what vLLM would read: `code` is one of the outside interface's."""
+    """The client's request cannot be what vLLM would read: `code` is one of the outside interface's."""
 
     def __init__(self, message: str, code: str = "invalid_request") -> None:
         super().__init__(message)
         self.code = code
 
 
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """What a dialect is given of a request. `salt` is a secret of the tenant, the same at every request."""
+
+    body: bytes
+    salt: str
+    content_type: bytes = b"application/json"
+    """As sent, with its parameters; empty when the client names none."""
+    parameter: str | None = None
+    """What stood in the path where its route has a parameter."""
+
+
 class Call(msgspec.Struct, frozen=True, gc=False):
     """A request as its dialect understands it. `body` is what goes upstream."""
 
     body: bytes
-    model: str | None
-    stream: bool
-    end_user: str | None
-    inputs: int
-    choices: int
+    model: str | None = None
+    stream: bool = False
+    end_user: str | None = None
+    inputs: int = 1
+    choices: int = 1
     """Of all inputs together."""
-    keep_usage: bool
-    keep_continuous: bool
+    keep_usage: bool = False
+    keep_continuous: bool = False
     """What of the usage in a stream the client asked for itself."""
+    by: "Dialect | None" = None
+    """Who understood it, where a path serves several dialects; it then watches the answer, and names the dialect."""
 
 
 class Dialect(Protocol):
@@ -36,11 +49,8 @@ class Dialect(Protocol):
 
     name: str
 
-    def read(self, body: bytes, salt: str) -> Call:
-        """Understand a request body and rebuild it for vLLM; `salt` separates the tenant's cached prefixes.
-
-        Raises BadRequestError.
-        """
+    def read(self, asked: Asked) -> Call:
+        """Understand a request and rebuild its body for vLLM. Raises BadRequestError."""
 
     def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
         """Return a watcher for the answer: a stream of events or one object."""

@@ -1,6 +1,6 @@
 """`/v1/chat/completions`: one prompt, `n` choices."""
 
-from proxy.dialects.base import Call
+from proxy.dialects.base import Asked, Call
 from proxy.dialects.body import Members
 from proxy.dialects.generation import read, watch
 from proxy.sse import Fingerprint
@@ -12,9 +12,9 @@ class Chat:
 
     name = "chat"
 
-    def read(self, body: bytes, salt: str) -> Call:
+    def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
-        return read(body, salt, _one)
+        return read(asked, _one)
 
     def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
         """Return a watcher for the answer."""

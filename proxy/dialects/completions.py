@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import Members
 from proxy.dialects.generation import read, watch
 from proxy.sse import Fingerprint
@@ -18,9 +18,9 @@ class Completions:
 
     name = "completions"
 
-    def read(self, body: bytes, salt: str) -> Call:
+    def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
-        return read(body, salt, count_prompts)
+        return read(asked, count_prompts)
 
     def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
         """Return a watcher for the answer."""

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import TRUE, UNTRUSTED, Members, flag, number, put_together, take_apart, text
 from proxy.sse import Fingerprint, StreamWatcher
 from proxy.unary import UnaryWatcher
@@ -15,9 +15,9 @@ MAX_MODEL: Final = 512
 MAX_CHOICES: Final = 1 << 16  # vLLM's own bound
 
 
-def read(body: bytes, salt: str, prompts: Callable[[Members], int]) -> Call:
+def read(asked: Asked, prompts: Callable[[Members], int]) -> Call:
     """Read a request that generates text; `prompts` counts the prompts in its members. Raises BadRequestError."""
-    members = take_apart(body)
+    members = take_apart(asked.body)
     model = text(members, "model")
     if model is not None and len(model) > MAX_MODEL:
         raise BadRequestError(f"`model` is longer than {MAX_MODEL} characters")
@@ -32,7 +32,7 @@ def read(body: bytes, salt: str, prompts: Callable[[Members], int]) -> Call:
     if not UNTRUSTED.isdisjoint(members):
         for name in UNTRUSTED:
             members.pop(name, None)
-    members["cache_salt"] = msgspec.Raw(b'"' + salt.encode() + b'"')
+    members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
     keep_usage, keep_continuous = _ask_for_usage(members) if stream else (False, False)
     return Call(
         body=put_together(members),

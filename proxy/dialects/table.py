@@ -8,32 +8,54 @@ from typing import Final, NamedTuple
 from proxy.dialects.base import Dialect
 from proxy.dialects.chat import Chat
 from proxy.dialects.completions import Completions
+from proxy.errors import Shape
 
 
 class Route(NamedTuple):
-    """What a path is. `dialect` None: free, passed on and not metered; `key`: whether an API key is needed."""
+    """What a path is. `dialect` None: free, passed on and not recorded; `key`: whether an API key is needed.
+
+    A path may hold one parameter, a whole segment written `{name}`. `errors` is the shape of our own errors on it.
+    """
 
     path: str
     methods: tuple[str, ...]
     dialect: Dialect | None
     key: bool = True
+    errors: Shape = "openai"
 
 
 _READ: Final = ("GET", "HEAD")
 
-ROUTES: Final[dict[bytes, Route]] = {
-    route.path.encode(): route
-    for route in (
-        Route("/v1/chat/completions", ("POST",), Chat()),
-        Route("/v1/completions", ("POST",), Completions()),
-        Route("/v1/models", _READ, None),
-        Route("/version", _READ, None),
-        Route("/health", _READ, None, key=False),
-        Route("/ping", ("GET", "HEAD", "POST"), None, key=False),
-    )
-}
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("/v1/chat/completions", ("POST",), Chat()),
+    Route("/v1/completions", ("POST",), Completions()),
+    Route("/v1/models", _READ, None),
+    Route("/version", _READ, None),
+    Route("/health", _READ, None, key=False),
+    Route("/ping", ("GET", "HEAD", "POST"), None, key=False),
+)
+
+_PLAIN: Final = {route.path.encode(): route for route in ROUTES if "{" not in route.path}
+_WITH_PARAMETER: Final = [(*route.path.encode().partition(b"{")[::2], route) for route in ROUTES if "{" in route.path]
 
 
-def find(target: bytes) -> Route | None:
-    """Return the route of a request target: path and query, as sent. No other spelling of a path is accepted."""
-    return ROUTES.get(target if b"?" not in target else target[: target.index(b"?")])
+def find(target: bytes) -> tuple[Route, str | None] | None:
+    """Return the route of a request target (path and query, as sent) and the path's parameter; None: there is none.
+
+    No other spelling of a path is accepted: none with a trailing slash, a doubled one or an escape.
+    """
+    path = target if b"?" not in target else target[: target.index(b"?")]
+    route = _PLAIN.get(path)
+    if route is not None:
+        return route, None
+    for before, rest, with_parameter in _WITH_PARAMETER:
+        after = rest[rest.index(b"}") + 1 :]
+        parameter = path[len(before) : len(path) - len(after)]
+        if path.startswith(before) and path.endswith(after) and _is_name(parameter):
+            return with_parameter, parameter.decode()
+    return None
+
+
+def _is_name(parameter: bytes) -> bool:
+    """Return whether bytes are an identifier, and nothing that a server could read in two ways."""
+    return 0 < len(parameter) <= 256 and parameter.replace(b"_", b"").replace(b"-", b"").isalnum()

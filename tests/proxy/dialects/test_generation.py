@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from proxy.dialects.base import BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.chat import Chat
 from proxy.dialects.completions import Completions
 
@@ -9,7 +9,7 @@ SALT = "5a17"
 
 
 def read(body: bytes) -> tuple[Call, dict[str, object]]:
-    call = Chat().read(body, SALT)
+    call = Chat().read(Asked(body, SALT))
     return call, msgspec.json.decode(call.body)
 
 
@@ -75,13 +75,13 @@ def test_without_a_stream_nothing_is_asked() -> None:
 )
 def test_what_cannot_be_read_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError) as error:
-        Chat().read(body, SALT)
+        Chat().read(Asked(body, SALT))
     assert error.value.code == "invalid_request"
 
 
 def test_options_named_twice_are_refused() -> None:
     with pytest.raises(BadRequestError) as error:
-        Chat().read(b'{"stream":true,"stream_options":{"include_usage":true,"include_usage":false}}', SALT)
+        Chat().read(Asked(b'{"stream":true,"stream_options":{"include_usage":true,"include_usage":false}}', SALT))
     assert error.value.code == "invalid_json"
 
 
@@ -108,10 +108,10 @@ def test_what_is_read() -> None:
     ],
 )
 def test_prompts_are_counted(prompt: bytes, count: int) -> None:
-    call = Completions().read(b'{"model":"m","n":2,"prompt":' + prompt + b"}", SALT)
+    call = Completions().read(Asked(b'{"model":"m","n":2,"prompt":' + prompt + b"}", SALT))
     assert (call.inputs, call.choices) == (count, 2 * count)
 
 
 def test_embedded_prompts_count_too() -> None:
-    call = Completions().read(b'{"model":"m","prompt":"a","prompt_embeds":["x","y"]}', SALT)
+    call = Completions().read(Asked(b'{"model":"m","prompt":"a","prompt_embeds":["x","y"]}', SALT))
     assert call.inputs == 3
