@@ -193,6 +193,11 @@ def encode(event: Event[T]) -> bytes:
     return _encoder.encode(event)
 
 
+def encode_data(part: msgspec.Struct | datetime | str) -> bytes:
+    """Return a part of an event as JSON: its `data`, a time or a name."""
+    return _encoder.encode(part)
+
+
 def join(events: list[bytes]) -> bytes:
     """Return encoded events as one record in CloudEvents' batch format."""
     return b"[" + b",".join(events) + b"]"

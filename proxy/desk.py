@@ -11,7 +11,7 @@ from contracts.clock import utc_now
 from contracts.events import Outcome
 from proxy.config import TrafficConfig
 from proxy.errors import Answer
-from proxy.exchange import Exchange, House, State
+from proxy.exchange import Exchange, House
 from proxy.meters import Meters
 from proxy.models import Catalog, Fetch, ModelWatch
 from proxy.ports import KeyDirectory, Recorder, Refusal
@@ -114,7 +114,7 @@ class Desk:
                 step = exchange.listed(now)
             else:
                 break
-        if isinstance(step, Forward) and exchange.usage is not None:
+        if exchange.admitted and isinstance(step, Forward):
             full = self._recorder.full()
             if full is not None:
                 step = exchange.deny(full)
@@ -126,9 +126,9 @@ class Desk:
         if decision is None:
             return
         self._recorder.decided(decision, now)
-        if exchange.state is State.DENIED:
+        if exchange.state == "denied":
             self._meters.deny(decision)
-        elif exchange.usage is not None:
+        elif exchange.admitted:
             self.in_flight += 1
 
     def _list(self, catalog: Catalog) -> None:

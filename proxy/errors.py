@@ -1,7 +1,7 @@
 """What the proxy answers itself: the table of codes, and an error's body in OpenAI's shape."""
 
 from http import HTTPStatus
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -49,12 +49,15 @@ Shape = Literal["openai"]
 """Whose shape an error's body has: each dialect's clients expect their own."""
 
 
-class Answer(NamedTuple):
+class Answer:
     """A whole answer of the proxy's own. `headers` lack what frames the body."""
 
-    status: int
-    headers: Headers
-    body: bytes
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
 
 
 def answer(refusal: Refusal, request_id: str, shape: Shape = "openai") -> Answer:

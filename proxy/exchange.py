@@ -9,196 +9,182 @@ request: the decision, and the usage. `proxy.desk` performs the steps. Both lane
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import Enum, auto
-from typing import Final
+from typing import Literal
 
-import msgspec
-
-from contracts.events import UNASSIGNED, Accuracy, Outcome, RequestData, UsageData
+from contracts.events import Accuracy, Outcome, RequestData, UsageData
 from proxy import admission, errors, headers
 from proxy.dialects import table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
+from proxy.facts import Facts, text
 from proxy.headers import Headers
-from proxy.models import Catalog, Served
+from proxy.models import Catalog
 from proxy.ports import Principal, Refusal
 from proxy.sse import Fingerprint
 from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
 from proxy.usage import Tokens
 from proxy.watch import Watcher
 
-_MAX_TEXT: Final = 2048
+State = Literal["received", "denied", "admitted", "forwarded", "streaming", "settled"]
+"""Where a request is."""
 
 
-class State(Enum):
-    """Where a request is."""
+class House:
+    """What all exchanges of one upstream share.
 
-    RECEIVED = auto()
-    DENIED = auto()
-    ADMITTED = auto()
-    FORWARDED = auto()
-    STREAMING = auto()
-    SETTLED = auto()
+    `authorization` is the upstream's own key, as a header value; `salt` gives a tenant the salt of its cached prefixes.
+    """
 
+    __slots__ = ("authorization", "epoch", "fingerprint", "instance", "models", "producer", "salt")
 
-class House(msgspec.Struct):
-    """What all exchanges of one upstream share."""
-
-    instance: str
-    producer: str
-    epoch: str
-    authorization: bytes | None
-    """The upstream's own key, as a header value."""
-    salt: Callable[[str], str]
-    """Tenant → the salt of its cached prefixes."""
-    models: Catalog
-    fingerprint: Fingerprint
+    def __init__(
+        self,
+        instance: str,
+        producer: str,
+        epoch: str,
+        authorization: bytes | None,
+        salt: Callable[[str], str],
+        models: Catalog,
+        fingerprint: Fingerprint,
+    ) -> None:
+        self.instance = instance
+        self.producer = producer
+        self.epoch = epoch
+        self.authorization = authorization
+        self.salt = salt
+        self.models = models
+        self.fingerprint = fingerprint
 
 
 class Exchange:
-    """One request. `decision` and `usage` are the records so far, None while there is nothing to record."""
+    """One request. `decision` is the record of what was decided, None before, and for what is passed on free."""
 
     __slots__ = (
-        "_arrival",
         "_began",
         "_call",
         "_dialect",
+        "_facts",
         "_house",
         "_parameter",
         "_principal",
-        "_record",
         "_route",
         "_watcher",
+        "admitted",
+        "decision",
         "news",
         "request_id",
         "state",
-        "usage",
     )
 
     def __init__(self, house: House, request_id: str, arrival: Arrival) -> None:
         self.request_id = request_id
-        self.state = State.RECEIVED
+        self.state: State = "received"
+        self.admitted = False
+        """It is metered: its usage is to be recorded."""
         self.news = self._began = False
-        self.usage: UsageData | None = None
+        self.decision: RequestData | None = None
         self._house = house
-        self._arrival = arrival
+        self._facts = Facts(house.producer, house.epoch, house.instance, request_id, arrival)
         self._route: table.Route | None = None
-        self._principal: Principal | None = None
         self._parameter: str | None = None
+        self._principal: Principal | None = None
         self._call: Call | None = None
         self._dialect: Dialect | None = None
         self._watcher: Watcher | None = None
-        self._record = RequestData(  # filled in as things become known
-            producer=house.producer,
-            epoch=house.epoch,
-            sequence=1,  # the recorder gives the real one when a record becomes final
-            request_id=request_id,
-            tenant=UNASSIGNED,
-            instance=house.instance,
-            endpoint="",
-            decision="denied",
-            received_at=arrival.received_at,
-            client_address=arrival.client_address,
-            client_request_id=_text(arrival.fields.get(b"x-request-id")),
-            user_agent=_text(arrival.fields.get(b"user-agent")),
-        )
-
-    @property
-    def decision(self) -> RequestData | None:
-        """Return the record of the decision; None before it, and for what is passed on free."""
-        return self._record if self.usage is not None or self.state is State.DENIED else None
 
     # -- until it is decided ---------------------------------------------------------------------------------------
 
     def receive(self) -> Step:
         """Find the route; say what must be known to decide."""
-        found = table.find(self._arrival.target)
-        if found is not None:
-            self._route, self._parameter = found
-        route = self._route
-        self._record.endpoint = (
-            route.path if route is not None else _text(self._arrival.target.partition(b"?")[0]) or ""
-        )
-        if route is None:
+        arrival, facts = self._facts.arrival, self._facts
+        found = table.find(arrival.target)
+        if found is None:
+            facts.endpoint = text(arrival.target.partition(b"?")[0]) or ""
             return self.deny(Refusal("unknown_endpoint", "This path is not served here."))
-        if self._arrival.method not in route.methods:
+        self._route, self._parameter = route, _ = found
+        facts.endpoint = route.path
+        if arrival.method not in route.methods:
             answer = self.deny(Refusal("method_not_allowed", f"This path takes {' or '.join(route.methods)}."))
             answer.headers.append((b"allow", ", ".join(route.methods).encode()))
             return answer
         if not route.key:
             return self._pass_free()
-        token = admission.token(self._arrival.fields)
+        token = admission.token(arrival.fields)
         return AskKey(token) if token is not None else self.deny(admission.INVALID_KEY)
 
     def identified(self, who: Principal | Refusal, now: datetime) -> Step:
         """Take the answer to `AskKey`."""
         if isinstance(who, Refusal):
             return self.deny(who)
-        route = self._route
+        route, facts = self._route, self._facts
         assert route is not None
         self._principal = who
-        key, record = who.key, self._record
-        record.tenant, record.team, record.user, record.key = key.tenant, key.team, key.user, key.id
-        record.tags = admission.tags(self._arrival.fields.get(admission.TAGS_HEADER), who.tags)
-        if route.dialect is None:
-            refusal = admission.check(who.key, route.path, None, self._arrival.client_address, now)
+        arrival = facts.arrival
+        facts.key = key = who.key
+        facts.tags = admission.tags(arrival.fields.get(admission.TAGS_HEADER), who.tags)
+        dialect = route.dialect
+        if dialect is None:
+            refusal = admission.check(key, route.path, None, arrival.client_address, now)
             unfit = refusal is not None and refusal.code != "model_not_allowed"  # a free path names no model
             return self.deny(refusal) if refusal is not None and unfit else self._pass_free()
+        kind = arrival.fields.get(b"content-type", b"")
         try:
-            self._call = call = route.dialect.read(self._asked(key.tenant))
+            call = dialect.read(Asked(arrival.body, self._house.salt(key.tenant), kind, self._parameter))
         except BadRequestError as error:
             return self.deny(Refusal(error.code, str(error)))
-        record.model, record.stream, record.end_user = call.model, call.stream, call.end_user
-        self._dialect = call.by or route.dialect
-        record.dialect = self._dialect.name
-        return self._decide(now, may_ask=True)
+        self._call = facts.call = call
+        self._dialect = call.by or dialect
+        facts.dialect = self._dialect.name
+        return self._decide(who, route, call, now, may_ask=True)
 
     def listed(self, now: datetime) -> Step:
         """Decide, with what is known of the upstream's models."""
-        return self._decide(now, may_ask=False)
-
-    def _decide(self, now: datetime, may_ask: bool) -> Step:
-        route, who, call, models = self._route, self._principal, self._call, self._house.models
-        assert route is not None
+        who, route, call = self._principal, self._route, self._call
         assert who is not None
+        assert route is not None
         assert call is not None
+        return self._decide(who, route, call, now, may_ask=False)
+
+    def _decide(self, who: Principal, route: table.Route, call: Call, now: datetime, may_ask: bool) -> Step:
+        facts, models = self._facts, self._house.models
         model = call.model if call.model is not None else models.default
-        self._record.model = model  # who names none is billed for the one that answers
+        facts.model = model  # who names none is billed for the one that answers
         served = models.by_name.get(model) if model is not None else None
         if served is None and models.listed and may_ask:
             return AskModels()
-        refusal = admission.check(who.key, route.path, model, self._arrival.client_address, now)
+        refusal = admission.check(who.key, route.path, model, facts.arrival.client_address, now)
         if refusal is not None:
             return self.deny(refusal)
         if served is None and models.listed:
             return self.deny(Refusal("model_not_found", f"The model `{call.model}` does not exist."))
-        return self._admit(call, served, now)
+        self.state, self.admitted = "admitted", True
+        facts.admitted_at = now
+        if served is not None:
+            facts.served_model, facts.base_model = served
+        self.decision = facts.admitted()
+        return self._forward(call.body, metered=True)
 
     def deny(self, refusal: Refusal) -> Answer:
         """End it here: record the denial, answer with the error."""
-        self.state = State.DENIED
-        self.usage = None
+        self.state, self.admitted = "denied", False
         answer = errors.answer(refusal, self.request_id, self._shape)
-        record = self._record
-        record.decision, record.admitted_at = "denied", None
-        record.status, record.code, record.reason = answer.status, refusal.code, refusal.message[:_MAX_TEXT]
+        self.decision = self._facts.denied(answer.status, refusal)
         return answer
 
     # -- after it is admitted --------------------------------------------------------------------------------------
 
     def forwarded(self, now: datetime) -> None:
         """Note that the request was sent upstream."""
-        self.state = State.FORWARDED
-        if self.usage is not None:
-            self.usage.forwarded_at = now
+        self.state = "forwarded"
+        self._facts.forwarded_at = now
 
     def answered(self, status: int, received: Headers, fields: Mapping[bytes, bytes], now: datetime) -> Headers:
         """Take the head of the answer (`fields`: by lower-case name); return the headers for the client."""
-        self.state = State.STREAMING
-        usage, call, dialect = self.usage, self._call, self._dialect
-        if usage is not None and call is not None and dialect is not None:
-            usage.first_byte_at = now
-            usage.status = usage.upstream_status = status
+        self.state = "streaming"
+        call, dialect, facts = self._call, self._dialect, self._facts
+        if self.admitted and call is not None and dialect is not None:
+            facts.first_byte_at = now
+            facts.status = facts.upstream_status = status
             if status == 200:
                 kind = fields.get(b"content-type", b"")
                 self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
@@ -209,23 +195,22 @@ class Exchange:
 
         When `news` is true afterwards, call `noticed` with the time before anything goes out.
         """
-        usage = self.usage
-        if usage is None:
+        if not self.admitted:
             return data
-        watcher = self._watcher
+        watcher, facts = self._watcher, self._facts
         if watcher is not None:
             data = watcher.feed(data, last)
-            if watcher.finished or not self._began:
+            if not self._began or watcher.finished:
                 self.news = watcher.finished or watcher.began
-        usage.response_bytes = (usage.response_bytes or 0) + len(data)
+        facts.response_bytes = (facts.response_bytes or 0) + len(data)
         return data
 
     def noticed(self, now: datetime) -> None:
         """Note when the first token came."""
         self.news = False
-        if self.usage is not None and self._watcher is not None and self._watcher.began and not self._began:
+        if self._watcher is not None and self._watcher.began and not self._began:
             self._began = True
-            self.usage.first_token_at = now
+            self._facts.first_token_at = now
 
     def overheard(self, data: bytes, last: bool) -> None:
         """Count bytes that nobody gets: the client left. Raises sse.StreamError."""
@@ -235,7 +220,7 @@ class Exchange:
     @property
     def metered(self) -> bool:
         """Return whether there is usage to settle still."""
-        return self.usage is not None and self.state is not State.SETTLED
+        return self.admitted and self.state != "settled"
 
     @property
     def finished(self) -> bool:
@@ -244,15 +229,13 @@ class Exchange:
 
     def counted(self, now: datetime) -> UsageData | None:
         """Return the usage so far, to be kept in case this process dies; None when there is nothing new to say."""
-        if self.usage is None or self.state is not State.STREAMING or self._watcher is None:
+        watcher, call = self._watcher, self._call
+        if not self.admitted or self.state != "streaming" or watcher is None or call is None:
             return None
-        count = self._watcher.count()
+        count = watcher.count()
         if count is None:
             return None
-        _write(self.usage, count.tokens)
-        self.usage.accuracy = "estimated"
-        self.usage.last_byte_at = now
-        return self.usage
+        return self._facts.usage(call, None, count.tokens, "proxy_lost", "estimated", None, now)
 
     def settle(
         self, outcome: Outcome, now: datetime, error_code: str | None = None, all_read: bool = False
@@ -263,24 +246,30 @@ class Exchange:
         `all_read`: vLLM knew that nobody listens any more, and all that it had sent by then was read. Of an answer that is
         neither complete nor read to such an end, the engine may have generated more than was seen: that is an estimate.
         """
-        usage = self.usage
-        if usage is None or self.state is State.SETTLED:
+        call, watcher, facts = self._call, self._watcher, self._facts
+        if not self.admitted or self.state == "settled" or call is None:
             return None
-        watcher, status = self._watcher, usage.upstream_status
+        status = facts.upstream_status
         if outcome == "completed" and (
             (watcher is not None and watcher.failed) or (status is not None and status >= 500)
         ):
             outcome = "upstream_error"
-        usage.outcome, usage.error_code, usage.last_byte_at = outcome, error_code, now
-        usage.accuracy = self._count_into(usage, all_read or outcome == "completed")
-        self.state = State.SETTLED
-        return usage
+        whole = all_read or outcome == "completed" or (watcher is not None and watcher.finished)
+        self.state = "settled"
+        if watcher is None:
+            # Not sent, or refused by vLLM: nothing was generated. Otherwise nobody knows what was.
+            nothing = facts.forwarded_at is None or (status is not None and 300 <= status < 500)
+            return facts.usage(call, None, Tokens(), outcome, "exact" if nothing else "unknown", error_code, now)
+        count = watcher.count()
+        if count is None:
+            return facts.usage(call, watcher, Tokens(), outcome, "unknown", error_code, now)
+        accuracy: Accuracy = "exact" if count.whole and whole else "estimated"
+        return facts.usage(call, watcher, count.tokens, outcome, accuracy, error_code, now)
 
     def fail(self, code: str, message: str) -> Answer:
         """Return the answer for an upstream that did not answer; the lane settles with the outcome."""
         answer = errors.answer(Refusal(code, message), self.request_id, self._shape)
-        if self.usage is not None:
-            self.usage.status = answer.status
+        self._facts.status = answer.status
         return answer
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -289,82 +278,12 @@ class Exchange:
     def _shape(self) -> errors.Shape:
         return self._route.errors if self._route is not None else "openai"
 
-    def _asked(self, tenant: str) -> Asked:
-        arrival = self._arrival
-        kind = arrival.fields.get(b"content-type", b"")
-        return Asked(arrival.body, self._house.salt(tenant), kind, self._parameter)
-
-    def _count_into(self, usage: UsageData, all_read: bool) -> Accuracy:
-        watcher = self._watcher
-        if watcher is None:
-            # Not sent, or refused by vLLM: nothing was generated. Otherwise nobody knows what was.
-            refused = usage.upstream_status is not None and 300 <= usage.upstream_status < 500
-            unsent = usage.forwarded_at is None
-            return "exact" if refused or unsent else "unknown"
-        usage.response_id, usage.finish_reason = watcher.response_id, watcher.finish_reason
-        if watcher.served_model is not None:
-            usage.served_model = watcher.served_model[:_MAX_TEXT]
-            usage.model = usage.model or usage.served_model  # the upstream's models were not known
-        count = watcher.count()
-        if count is None:
-            return "unknown"
-        _write(usage, count.tokens)
-        return "exact" if count.whole and (all_read or watcher.finished) else "estimated"
-
     def _pass_free(self) -> Forward:
-        self.state = State.ADMITTED
-        return self._forward(self._arrival.body, metered=False)
-
-    def _admit(self, call: Call, served: Served | None, now: datetime) -> Forward:
-        self.state = State.ADMITTED
-        record = self._record
-        record.decision, record.admitted_at = "admitted", now
-        self.usage = UsageData(
-            producer=record.producer,
-            epoch=record.epoch,
-            sequence=record.sequence,
-            request_id=record.request_id,
-            client_request_id=record.client_request_id,
-            tenant=record.tenant,
-            team=record.team,
-            user=record.user,
-            key=record.key,
-            end_user=record.end_user,
-            tags=record.tags,
-            instance=record.instance,
-            model=record.model,
-            served_model=served.name if served is not None else None,
-            base_model=served.base if served is not None else None,
-            endpoint=record.endpoint,
-            dialect=record.dialect,
-            stream=record.stream,
-            outcome="proxy_lost",  # what it becomes when nothing follows
-            accuracy="unknown",
-            inputs=call.inputs,
-            choices=call.choices,
-            received_at=record.received_at,
-            admitted_at=now,
-            request_bytes=self._arrival.size,
-            client_address=record.client_address,
-            user_agent=record.user_agent,
-        )
-        return self._forward(call.body, metered=True)
+        self.state = "admitted"
+        return self._forward(self._facts.arrival.body, metered=False)
 
     def _forward(self, body: bytes, metered: bool) -> Forward:
-        arrival = self._arrival
+        arrival = self._facts.arrival
         authorization = self._house.authorization
         fields = headers.to_upstream(arrival.headers, arrival.fields, self.request_id, authorization, metered)
         return Forward(arrival.method, arrival.target, fields, body)
-
-
-def _text(value: bytes | None) -> str | None:
-    return value.decode("utf-8", "replace")[:_MAX_TEXT] if value else None
-
-
-def _write(usage: UsageData, tokens: Tokens) -> None:
-    usage.input_tokens = tokens.input
-    usage.cache_read_input_tokens = tokens.cached
-    usage.cache_creation_input_tokens = tokens.cache_created
-    usage.output_tokens = tokens.output
-    usage.reasoning_output_tokens = tokens.reasoning
-    usage.audio_seconds = tokens.audio_seconds

@@ -12,7 +12,7 @@ import structlog
 
 from contracts.clock import Clock
 from contracts.events import AckData
-from proxy.envelope import lost_event
+from proxy.lost import lost_event
 from proxy.spool import adoption
 from proxy.spool.adoption import Adopted
 from proxy.spool.spool import Spool

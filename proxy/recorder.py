@@ -2,7 +2,6 @@
 
 import secrets
 from datetime import datetime
-from itertools import count
 
 import structlog
 
@@ -33,7 +32,7 @@ class SpoolRecorder:
         self._spool = spool
         self._allow_when_full = allow_when_full
         self._prefix = secrets.token_hex(10)  # with the counter: 80 random and 48 counted bits
-        self._counter = count(1)
+        self._count = 0
 
     def full(self) -> Refusal | None:
         """Return why no more requests can be taken, or None."""
@@ -41,7 +40,8 @@ class SpoolRecorder:
 
     def new_request_id(self) -> str:
         """Return 32 hex characters that no other request ever has."""
-        return f"{self._prefix}{next(self._counter):012x}"
+        self._count += 1
+        return self._prefix + self._count.to_bytes(6, "big").hex()
 
     def decided(self, data: RequestData, now: datetime) -> None:
         """Record a decision; sets its sequence."""
@@ -58,10 +58,10 @@ class SpoolRecorder:
         data.sequence = self._spool.last_sequence + 1
         self._append(Kind.USAGE, data, envelope.usage_event(self.producer, data, now))
 
-    def _append(self, kind: Kind, data: RequestData | UsageData, body: bytes) -> None:
+    def _append(self, kind: int, data: RequestData | UsageData, body: bytes) -> None:
         try:
             self._spool.append(kind, data.request_id.encode(), data.tenant.encode(), body)
         except SpoolFullError as error:
             self.unrecorded += 1
             if self.unrecorded % 1000 == 1:
-                _log.error("unrecorded", kind=kind.name, reason=str(error), total=self.unrecorded)
+                _log.error("unrecorded", kind=kind, reason=str(error), total=self.unrecorded)

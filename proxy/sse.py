@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from proxy.chunk import Choice, Chunk, decode
 from proxy.usage import LOOSE_MEMBER, MEMBER, Reported, last_reported, per_choice
 from proxy.watch import Count
 
@@ -24,28 +25,10 @@ MAX_EVENT: Final = 32 << 20
 _MAX_HELD: Final = 256 << 10
 
 
-_NULL: Final = msgspec.Raw(b"null")
-
-
 class StreamError(Exception):
     """The upstream sent an event that is too large to be one."""
 
 
-class _Choice(msgspec.Struct):
-    index: int = 0
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    choices: list[_Choice] | None = None
-    usage: Reported | None = None
-    system_fingerprint: str | None = None
-    error: msgspec.Raw = _NULL
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 _ENDS: Final = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 
 
@@ -181,7 +164,7 @@ class StreamWatcher:
             self.finished = True
             return self._release(b"") + event
         try:
-            chunk = _decode(payload)
+            chunk = decode(payload)
         except (msgspec.DecodeError, RecursionError):
             return self._pass(event)
         self.began = True
@@ -194,14 +177,14 @@ class StreamWatcher:
             return self._usage_alone(event, chunk)
         return self._with_choices(event, chunk, chunk.choices)
 
-    def _usage_alone(self, event: bytes, chunk: _Chunk) -> bytes:
+    def _usage_alone(self, event: bytes, chunk: Chunk) -> bytes:
         if chunk.usage is None:
             return self._pass(event)
         self._total = chunk.usage
         self._fingerprint.value = (chunk.system_fingerprint or "").encode()
         return self._release(self._fingerprint.value) + (event if self._keep_usage else b"")
 
-    def _with_choices(self, event: bytes, chunk: _Chunk, choices: list[_Choice]) -> bytes:
+    def _with_choices(self, event: bytes, chunk: Chunk, choices: list[Choice]) -> bytes:
         if chunk.usage is not None:
             self._latest[0 if self._single else choices[0].index] = chunk.usage
             self._tail = b""

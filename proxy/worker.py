@@ -29,7 +29,7 @@ from proxy.publisher import Publisher
 from proxy.recorder import SpoolRecorder, new_epoch
 from proxy.sampler import Sampler
 from proxy.spool import adoption
-from proxy.spool.spool import Header
+from proxy.spool.header import Header
 from proxy.status import RedisState, Start, Status
 
 SAMPLING: Final = 1

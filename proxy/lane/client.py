@@ -68,8 +68,8 @@ class _Running:
         self.recorded = 0.0
 
 
-class ClientConnection(asyncio.Protocol):
-    """One client."""
+class ClientConnection:
+    """One client, an asyncio protocol."""
 
     __slots__ = (
         "_deaf_since",
@@ -159,9 +159,9 @@ class ClientConnection(asyncio.Protocol):
         assert running is not None
         fields = running.exchange.answered(received.status, received.headers, received.fields, utc_now())
         framing = received.framing
-        if framing is Framing.CHUNKED and running.old:
-            framing = Framing.CLOSE
-        if framing is Framing.CLOSE or self._lane.draining:
+        if framing == "chunked" and running.old:
+            framing = "close"
+        if framing == "close" or self._lane.draining:
             running.keep = False
         running.framing = framing
         running.forward = None
@@ -183,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
             exchange.noticed(now)
             if last or exchange.finished:
                 self._lane.desk.settle(exchange, "completed", now)
-        if running.framing is Framing.CHUNKED:
+        if running.framing == "chunked":
             out = head.chunk(out) if out else b""
             if last:
                 out += head.last_chunk(trailers)
@@ -332,7 +332,7 @@ class ClientConnection(asyncio.Protocol):
         """End an answer that has begun and cannot be completed: the client must see that it is broken."""
         log.warning("an answer broke off", outcome=outcome, error=message, request_id=running.exchange.request_id)
         self._end(outcome, outcome)
-        if running.framing is Framing.CLOSE:  # only a RST tells the end of such an answer from its breaking off
+        if running.framing == "close":  # only a RST tells the end of such an answer from its breaking off
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()

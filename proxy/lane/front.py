@@ -47,7 +47,7 @@ class Front(asyncio.Protocol):
             self._hand_down(transport, data)
             return
         client = ClientConnection(self._lane, transport)
-        transport.set_protocol(client)
+        transport.set_protocol(cast(asyncio.Protocol, client))  # by its methods; see `ClientConnection`
         client.data_received(data)
 
     def connection_lost(self, _error: Exception | None) -> None:

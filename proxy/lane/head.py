@@ -1,9 +1,6 @@
 """Heads of requests and answers, written from parsed fields: what was ambiguous on the wire is never passed on."""
 
-from enum import Enum, auto
-from typing import Final
-
-import msgspec
+from typing import Final, Literal
 
 from proxy.errors import PHRASES, Answer
 from proxy.headers import Headers
@@ -13,24 +10,23 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Framing(Enum):
-    """How the end of a body is found."""
-
-    NONE = auto()
-    LENGTH = auto()
-    CHUNKED = auto()
-    CLOSE = auto()
+Framing = Literal["none", "length", "chunked", "close"]
+"""How the end of a body is found."""
 
 
-class ResponseHead(msgspec.Struct, frozen=True, gc=False):
-    """The head of an upstream's answer."""
+class ResponseHead:
+    """The head of an upstream's answer. `fields` are the headers by lower-case name."""
 
-    status: int
-    reason: bytes
-    headers: Headers
-    fields: dict[bytes, bytes]
-    """The headers by lower-case name."""
-    framing: Framing
+    __slots__ = ("fields", "framing", "headers", "reason", "status")
+
+    def __init__(
+        self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes], framing: Framing
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.fields = fields
+        self.framing = framing
 
 
 def request(forward: Forward) -> bytes:
@@ -46,7 +42,7 @@ def request(forward: Forward) -> bytes:
 
 def response(head: ResponseHead, fields: Headers, framing: Framing, close: bool) -> bytes:
     """Return the head of an answer that passes through, framed for the client."""
-    if framing is not head.framing:  # only ever from chunks to the end of the connection
+    if framing != head.framing:  # only ever from chunks to the end of the connection
         fields = [field for field in fields if field[0].lower() not in (b"transfer-encoding", b"trailer")]
     lines = [b"HTTP/1.1 %d " % head.status + head.reason]
     lines += map(b": ".join, fields)

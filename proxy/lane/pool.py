@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Final
+from typing import Final, cast
 
 from proxy.lane.upstream import UpstreamConnection
 
@@ -35,9 +35,9 @@ class Pool:
         """Return a new connection. Raises OSError (TimeoutError is one)."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_seconds):
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self), *self._address, ssl=True if self._tls else None
-            )
+            connection = UpstreamConnection(self)
+            protocol = cast(asyncio.Protocol, connection)  # by its methods
+            await loop.create_connection(lambda: protocol, *self._address, ssl=True if self._tls else None)
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:

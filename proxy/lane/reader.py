@@ -6,23 +6,27 @@ is merely not served. What is refused sets `broken`, and nothing more is read.
 
 from collections import deque
 from datetime import datetime
-from itertools import chain
+from typing import Final
 
 import httptools
-import msgspec
 
 from contracts.clock import utc_now
 from proxy.headers import Headers
 from proxy.steps import Arrival
 
 
-class Pending(msgspec.Struct, frozen=True, gc=False):
-    """A request that was read to its end, and whether the connection may live on after its answer."""
+class Pending:
+    """A request that was read to its end, and whether the connection may live on after its answer.
 
-    arrival: Arrival
-    keep: bool
-    old: bool
-    """HTTP/1.0: knows no chunks."""
+    `old`: HTTP/1.0, which knows no chunks.
+    """
+
+    __slots__ = ("arrival", "keep", "old")
+
+    def __init__(self, arrival: Arrival, keep: bool, old: bool) -> None:
+        self.arrival = arrival
+        self.keep = keep
+        self.old = old
 
 
 class RequestReader:
@@ -102,13 +106,16 @@ class RequestReader:
     def on_header(self, name: bytes, content: bytes) -> None:
         """Take a field."""
         self._lines.append((name, content))
+        self._size += len(name) + len(content) + _FIELD_BYTES
+        if self._size > self._max_head:  # a trailer counts, too
+            self.broken = self.broken or _HEAD_TOO_LARGE
 
     def on_headers_complete(self) -> None:
         """Refuse at once what cannot become a request."""
         self._in_head = False
         self._headers, self._lines = self._lines, []  # what comes now is a trailer, which is dropped
         self._fields = {name.lower(): content for name, content in self._headers}
-        self._size = len(self._target) + 4 * len(self._headers) + sum(map(len, chain.from_iterable(self._headers)))
+        self._size += len(self._target)
         if self.broken is None:
             self.broken = self._unfit()
 
@@ -176,6 +183,7 @@ class RequestReader:
         return "request_too_large", f"The request's body is larger than {self._max_body} bytes."
 
 
+_FIELD_BYTES: Final = 4  # the colon, a blank and the end of the line
 _ONCE = frozenset({b"host", b"transfer-encoding", b"authorization", b"x-api-key"})
 _VERSIONS = frozenset({"1.1", "1.0"})
 _HEAD_TOO_LARGE = ("headers_too_large", "The request's head is too large.")

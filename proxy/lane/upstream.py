@@ -36,8 +36,8 @@ class Owner(Protocol):
         """Learn that a connection is gone."""
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection. `idle_since` and times are of `time.monotonic`."""
+class UpstreamConnection:
+    """One connection, an asyncio protocol. `idle_since` and times are of `time.monotonic`."""
 
     __slots__ = (
         "_done",
@@ -181,6 +181,12 @@ class UpstreamConnection(asyncio.Protocol):
         """Close our side too."""
         return False
 
+    def pause_writing(self) -> None:
+        """Go on: a request is written at once, and is bounded."""
+
+    def resume_writing(self) -> None:
+        """Go on."""
+
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the sink, unless the end of the connection was the end of the answer."""
         self._owner.forget(self)
@@ -188,7 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
         sink, head = self._sink, self._head
         if sink is None:
             return
-        if error is None and head is not None and head.framing is Framing.CLOSE:
+        if error is None and head is not None and head.framing == "close":
             self._sink = None
             sink.on_data(b"", True, [])
         else:
@@ -228,14 +234,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._interim = True
             return
         fields = {name.lower(): content for name, content in self._headers}
+        framing: Framing
         if self._head_only or status in (204, 304):
-            framing = Framing.NONE
+            framing = "none"
         elif b"transfer-encoding" in fields:
-            framing = Framing.CHUNKED
+            framing = "chunked"
         elif b"content-length" in fields:
-            framing = Framing.LENGTH
+            framing = "length"
         else:
-            framing = Framing.CLOSE
+            framing = "close"
         self._head = ResponseHead(status, self._reason, self._headers, fields, framing)
         if self._head_only:  # the parser does not know that no body follows
             self._done, self._reusable = True, False
@@ -249,7 +256,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Note the end of an answer; that of a 1xx is not it."""
         if self._interim:
             self._interim = False
-            interim = ResponseHead(self._parser.get_status_code(), self._reason, self._headers, {}, Framing.NONE)
+            interim = ResponseHead(self._parser.get_status_code(), self._reason, self._headers, {}, "none")
             self._headers, self._reason = [], b""
             if self._sink is not None:
                 self._sink.on_interim(interim)

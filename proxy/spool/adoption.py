@@ -15,10 +15,11 @@ from typing import Final
 
 from proxy.spool import record
 from proxy.spool.backlog import Backlog, Piece
+from proxy.spool.header import Header
 from proxy.spool.record import Kind, Record
 from proxy.spool.recovery import Recovery, Span, extend, recover
 from proxy.spool.segment import PAGE, Segment, segment_path, sync_folder
-from proxy.spool.spool import SEGMENT_BYTES, Header, Spool, remove_folder
+from proxy.spool.spool import SEGMENT_BYTES, Spool, remove_folder
 
 LOCK: Final = "lock"
 Lost = Callable[[Header, Record, int, datetime], bytes]

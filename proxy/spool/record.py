@@ -7,27 +7,29 @@ file holds zeros, and no record has length 0.
 
 import struct
 from collections.abc import Iterator
-from enum import IntEnum
-from typing import NamedTuple
+from typing import Final
 from zlib import crc32
 
 
-class Kind(IntEnum):
-    """What a record says. `sequence` counts REQUEST, USAGE and ADMITTED; HEADER repeats the last one given before it."""
+class Kind:
+    """What a record says, as a number: not an enumeration, whose members cost a look-up at every request.
 
-    HEADER = 1
+    `sequence` counts REQUEST, USAGE and ADMITTED; HEADER repeats the last one given before it.
+    """
+
+    HEADER: Final = 1
     """First in a segment; body: `Header` as JSON."""
-    REQUEST = 2
+    REQUEST: Final = 2
     """The event of a request that was denied, ready to be published."""
-    USAGE = 3
+    USAGE: Final = 3
     """A usage event, ready to be published; ends what ADMITTED or OPEN began."""
-    OPEN = 4
+    OPEN: Final = 4
     """A draft of the usage event of a request that still runs; replaces what stands of the same request id before it."""
-    PAD = 5
+    PAD: Final = 5
     """Nothing until the end of the page. `sequence` is its whole size."""
-    END = 6
+    END: Final = 6
     """The segment ends here on purpose; what follows in the file means nothing."""
-    ADMITTED = 7
+    ADMITTED: Final = 7
     """The event of a request that was admitted, ready to be published; until USAGE comes it is a draft too, as OPEN is."""
 
 
@@ -37,15 +39,18 @@ DRAFT = frozenset({Kind.OPEN, Kind.ADMITTED})
 """Kinds from which the end of a request is written when its process dies."""
 
 
-class Record(NamedTuple):
-    """A record as read back; `end` is where the next one starts."""
+class Record:
+    """A record; `end` is where the next one starts."""
 
-    kind: int
-    sequence: int
-    request_id: bytes
-    tenant: bytes
-    body: bytes
-    end: int
+    __slots__ = ("body", "end", "kind", "request_id", "sequence", "tenant")
+
+    def __init__(self, kind: int, sequence: int, request_id: bytes, tenant: bytes, body: bytes, end: int) -> None:
+        self.kind = kind
+        self.sequence = sequence
+        self.request_id = request_id
+        self.tenant = tenant
+        self.body = body
+        self.end = end
 
 
 _PREFIX = struct.Struct("<II")

@@ -12,9 +12,9 @@ import msgspec
 
 from proxy.spool import record
 from proxy.spool.backlog import PIECE
+from proxy.spool.header import Header
 from proxy.spool.record import DRAFT, FINAL, Kind, Record
 from proxy.spool.segment import SUFFIX
-from proxy.spool.spool import Header
 
 
 @dataclass(slots=True)

@@ -13,10 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from proxy.spool import record
 from proxy.spool.backlog import PIECE, Backlog, Piece
+from proxy.spool.header import Header
 from proxy.spool.record import DRAFT, FINAL, Kind, Record
 from proxy.spool.segment import PAGE, Segment
 
@@ -24,18 +23,6 @@ SEGMENT_BYTES: Final = 4 << 20
 CLOSE_RESERVE: Final = 2 << 10
 """Room kept for the end of each running request."""
 _BASE_RESERVE: Final = 64 << 10
-
-
-class Header(msgspec.Struct, frozen=True):
-    """Whose spool a segment belongs to; written first in each."""
-
-    producer: str
-    epoch: str
-    number: int
-
-    def following(self, number: int) -> bytes:
-        """Return the body of the header of another segment of this spool."""
-        return msgspec.json.encode(msgspec.structs.replace(self, number=number))
 
 
 class SpoolFullError(Exception):
@@ -72,7 +59,7 @@ class Spool:
         self.open: dict[bytes, Segment] = {}
         self._lock = lock
         self._segment_bytes, self._max_bytes = segment_bytes, max_bytes
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-segments")
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool-segments")
         self._number = header.number
         self._replaced: list[Segment] = []
         self._closed_pieces: list[Piece] = []
@@ -159,18 +146,18 @@ class Spool:
                 return
             del self._segments[0]
             self.bytes_used -= oldest.size
-            self._thread.submit(oldest.delete)
+            self._disk.submit(oldest.delete)
 
     def prepare(self) -> None:
         """Have the next segment made, if there is none and one is allowed; also tries again after a full disk."""
         failed = self._prepared is not None and self._prepared.done() and self._prepared.exception() is not None
         if (self._prepared is None or failed) and self._allowed():
             self._number += 1
-            self._prepared = self._thread.submit(Segment.create, self.folder, self._number, self._segment_bytes)
+            self._prepared = self._disk.submit(Segment.create, self.folder, self._number, self._segment_bytes)
 
     def close(self) -> None:
         """Give back files and lock. If the ledger has everything, the folder is removed. Blocks."""
-        self._thread.shutdown()
+        self._disk.shutdown()
         segments = list(self._segments)
         if self._prepared is not None and self._prepared.exception() is None:
             segments.append(self._prepared.result())

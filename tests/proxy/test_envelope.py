@@ -8,8 +8,9 @@ import pytest
 
 from contracts.events import Event, RequestData, UsageData
 from proxy import envelope
+from proxy.lost import lost_event
+from proxy.spool.header import Header
 from proxy.spool.record import Kind, Record
-from proxy.spool.spool import Header
 
 NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 10, 5, 13, 0, tzinfo=UTC)
@@ -34,9 +35,9 @@ COMMON: dict[str, Any] = {
 }
 
 
-def lost(kind: Kind, body: bytes) -> Event[UsageData]:
+def lost(kind: int, body: bytes) -> Event[UsageData]:
     record = Record(kind, 7, b"r1", b"ten_a", body, 0)
-    return msgspec.json.decode(envelope.lost_event(HEADER, record, 9, LATER), type=Event[UsageData])
+    return msgspec.json.decode(lost_event(HEADER, record, 9, LATER), type=Event[UsageData])
 
 
 @pytest.mark.parametrize("kind", [Kind.ADMITTED, Kind.OPEN])  # OPEN: it was carried into a later segment

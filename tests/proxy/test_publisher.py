@@ -16,8 +16,8 @@ from proxy.journal import Journal
 from proxy.publisher import Publisher, pack, partition_of
 from proxy.recorder import SpoolRecorder, new_epoch
 from proxy.spool import adoption, backlog
+from proxy.spool.header import Header
 from proxy.spool.record import Kind, Record
-from proxy.spool.spool import Header
 from tests.proxy import parts
 from tests.proxy.parts import Ledger, decision, usage
 

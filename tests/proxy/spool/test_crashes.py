@@ -11,9 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from contracts.clock import utc_now
 from proxy.spool import adoption, record
+from proxy.spool.header import Header
 from proxy.spool.record import DRAFT, FINAL, Kind
 from proxy.spool.segment import PAGE, SUFFIX
-from proxy.spool.spool import Header, SpoolFullError
+from proxy.spool.spool import SpoolFullError
 
 SEGMENT = 8 * PAGE
 EPOCH = "e" * 32
@@ -50,7 +51,7 @@ class Crashes(RuleBasedStateMachine):
         self.now = 0.0
 
     def append(self, kind, request_id, size):
-        body = b"%d %s " % (len(self.finals), kind.name.encode()) + b"x" * size
+        body = b"%d %d " % (len(self.finals), kind) + b"x" * size
         try:
             self.spool.append(kind, request_id, b"tenant", body)
         except SpoolFullError:
@@ -196,7 +197,7 @@ class Crashes(RuleBasedStateMachine):
 
     def process_ends(self):
         spool = self.__dict__.pop("spool")
-        spool._thread.shutdown()
+        spool._disk.shutdown()
         prepared = [spool._prepared.result()] if spool._prepared is not None else []
         for segment in [*spool._segments, *prepared]:
             segment.close()

@@ -15,11 +15,12 @@ import pytest
 from contracts import topics
 from contracts.clock import utc_now
 from contracts.events import Event, UsageData
-from proxy.envelope import lost_event
+from proxy.lost import lost_event
 from proxy.spool import adoption, record
+from proxy.spool.header import Header
 from proxy.spool.record import FINAL, Kind
 from proxy.spool.segment import PAGE
-from proxy.spool.spool import Header, SpoolFullError
+from proxy.spool.spool import SpoolFullError
 
 EPOCH = "a" * 32
 SEGMENT = 16 * PAGE

@@ -9,7 +9,7 @@ from contracts.clock import utc_now
 from contracts.events import RequestData, UsageData
 from proxy.recorder import SpoolRecorder
 from proxy.spool import adoption
-from proxy.spool.spool import Header
+from proxy.spool.header import Header
 
 
 def main(home: str, epoch: str, segment: int) -> None:

@@ -1,0 +1,168 @@
+"""What is known of one request, as it becomes known; the two records of a request are made of it."""
+
+from datetime import datetime
+from typing import Final
+
+from contracts.events import UNASSIGNED, Accuracy, Outcome, RequestData, UsageData
+from contracts.projection import KeyRecord
+from proxy.dialects.base import Call
+from proxy.ports import Refusal
+from proxy.steps import Arrival
+from proxy.usage import Tokens
+from proxy.watch import Watcher
+
+MAX_TEXT: Final = 2048
+_PENDING: Final = 1
+"""A sequence: the recorder gives the real one when a record becomes final."""
+
+
+class Facts:
+    """One request's. Times are aware UTC, sizes bytes; what is not known yet is None."""
+
+    __slots__ = (
+        "admitted_at",
+        "arrival",
+        "base_model",
+        "call",
+        "dialect",
+        "endpoint",
+        "epoch",
+        "first_byte_at",
+        "first_token_at",
+        "forwarded_at",
+        "instance",
+        "key",
+        "model",
+        "producer",
+        "request_id",
+        "response_bytes",
+        "served_model",
+        "status",
+        "tags",
+        "upstream_status",
+    )
+
+    def __init__(self, producer: str, epoch: str, instance: str, request_id: str, arrival: Arrival) -> None:
+        self.producer = producer
+        self.epoch = epoch
+        self.instance = instance
+        self.request_id = request_id
+        self.arrival = arrival
+        self.endpoint = ""
+        self.key: KeyRecord | None = None
+        self.tags: dict[str, str] = {}
+        self.call: Call | None = None
+        self.dialect: str | None = None
+        self.model: str | None = None
+        self.served_model: str | None = None
+        self.base_model: str | None = None
+        self.admitted_at: datetime | None = None
+        self.forwarded_at: datetime | None = None
+        self.first_byte_at: datetime | None = None
+        self.first_token_at: datetime | None = None
+        self.status: int | None = None
+        self.upstream_status: int | None = None
+        self.response_bytes: int | None = None
+
+    def denied(self, status: int, refusal: Refusal) -> RequestData:
+        """Return the record of a denial."""
+        record = self._request(admitted=False)
+        record.status, record.code, record.reason = status, refusal.code, refusal.message[:MAX_TEXT]
+        return record
+
+    def admitted(self) -> RequestData:
+        """Return the record of an admission."""
+        return self._request(admitted=True)
+
+    def _request(self, admitted: bool) -> RequestData:
+        key, call, arrival = self.key, self.call, self.arrival
+        return RequestData(
+            producer=self.producer,
+            epoch=self.epoch,
+            sequence=_PENDING,
+            request_id=self.request_id,
+            client_request_id=text(arrival.fields.get(b"x-request-id")),
+            tenant=key.tenant if key is not None else UNASSIGNED,
+            team=key.team if key is not None else None,
+            user=key.user if key is not None else None,
+            key=key.id if key is not None else None,
+            end_user=call.end_user if call is not None else None,
+            tags=self.tags,
+            instance=self.instance,
+            model=self.model,
+            endpoint=self.endpoint,
+            dialect=self.dialect,
+            stream=call is not None and call.stream,
+            decision="admitted" if admitted else "denied",
+            received_at=arrival.received_at,
+            admitted_at=self.admitted_at if admitted else None,
+            client_address=arrival.client_address,
+            user_agent=text(arrival.fields.get(b"user-agent")),
+        )
+
+    def usage(
+        self,
+        call: Call,
+        watcher: Watcher | None,
+        tokens: Tokens,
+        outcome: Outcome,
+        accuracy: Accuracy,
+        error_code: str | None,
+        now: datetime,
+    ) -> UsageData:
+        """Return the record of what the request used, as far as its answer's `watcher` saw, with the counts in `tokens`."""
+        key, arrival = self.key, self.arrival
+        assert key is not None
+        served = self.served_model
+        if watcher is not None and watcher.served_model is not None:
+            served = watcher.served_model[:MAX_TEXT]
+        return UsageData(
+            producer=self.producer,
+            epoch=self.epoch,
+            sequence=_PENDING,
+            request_id=self.request_id,
+            client_request_id=text(arrival.fields.get(b"x-request-id")),
+            tenant=key.tenant,
+            team=key.team,
+            user=key.user,
+            key=key.id,
+            end_user=call.end_user,
+            tags=self.tags,
+            instance=self.instance,
+            model=self.model or served,  # the upstream's models were not known
+            served_model=served,
+            base_model=self.base_model,
+            response_id=watcher.response_id if watcher is not None else None,
+            endpoint=self.endpoint,
+            dialect=self.dialect,
+            stream=call.stream,
+            status=self.status,
+            upstream_status=self.upstream_status,
+            error_code=error_code,
+            outcome=outcome,
+            finish_reason=watcher.finish_reason if watcher is not None else None,
+            accuracy=accuracy,
+            input_tokens=tokens.input,
+            cache_read_input_tokens=tokens.cached,
+            cache_creation_input_tokens=tokens.cache_created,
+            output_tokens=tokens.output,
+            reasoning_output_tokens=tokens.reasoning,
+            audio_seconds=tokens.audio_seconds,
+            inputs=call.inputs,
+            choices=call.choices,
+            received_at=arrival.received_at,
+            admitted_at=self.admitted_at,
+            forwarded_at=self.forwarded_at,
+            first_byte_at=self.first_byte_at,
+            first_token_at=self.first_token_at,
+            last_byte_at=now,
+            request_bytes=arrival.size,
+            response_bytes=self.response_bytes,
+            client_address=arrival.client_address,
+            user_agent=text(arrival.fields.get(b"user-agent")),
+        )
+
+
+def text(value: bytes | None) -> str | None:
+    """Return a header's value as text of bounded length; None for none, or an empty one."""
+    return value.decode("utf-8", "replace")[:MAX_TEXT] if value else None
