@@ -19,6 +19,7 @@ from proxy import admission, errors, headers
 from proxy.dialects import table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
+from proxy.head_usage import take_head
 from proxy.headers import Headers
 from proxy.models import Catalog, Served
 from proxy.ports import Principal, Refusal
@@ -202,6 +203,8 @@ class Exchange:
             if status == 200:
                 kind = fields.get(b"content-type", b"")
                 self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
+                if call.usage_header is not None:
+                    self._watcher, received = take_head(call, received, fields)
         return headers.to_client(received, self.request_id)
 
     def passed(self, data: bytes, last: bool) -> bytes:
@@ -300,7 +303,8 @@ class Exchange:
             # Not sent, or refused by vLLM: nothing was generated. Otherwise nobody knows what was.
             refused = usage.upstream_status is not None and 300 <= usage.upstream_status < 500
             unsent = usage.forwarded_at is None
-            return "exact" if refused or unsent else "unknown"
+            free = self._call is not None and self._call.free
+            return "exact" if refused or unsent or free else "unknown"
         usage.response_id, usage.finish_reason = watcher.response_id, watcher.finish_reason
         if watcher.served_model is not None:
             usage.served_model = watcher.served_model[:_MAX_TEXT]
@@ -309,7 +313,7 @@ class Exchange:
         if count is None:
             return "unknown"
         _write(usage, count.tokens)
-        return "exact" if count.whole and (all_read or watcher.finished) else "estimated"
+        return "exact" if count.final or (count.whole and (all_read or watcher.finished)) else "estimated"
 
     def _pass_free(self) -> Forward:
         self.state = State.ADMITTED

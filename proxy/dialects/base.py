@@ -40,6 +40,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     keep_usage: bool = False
     keep_continuous: bool = False
     """What of the usage in a stream the client asked for itself."""
+    free: bool = False
+    """It uses no tokens, whatever becomes of it."""
+    usage_header: bytes | None = None
+    """The answer's header, in lower case, that has the usage in place of its body."""
+    hide_usage_header: bool = False
+    """The client did not ask for that header."""
     by: "Dialect | None" = None
     """Who understood it, where a path serves several dialects; it then watches the answer, and names the dialect."""
 

@@ -8,6 +8,10 @@ from typing import Final, NamedTuple
 from proxy.dialects.base import Dialect
 from proxy.dialects.chat import Chat
 from proxy.dialects.completions import Completions
+from proxy.dialects.embed import Embed
+from proxy.dialects.pooling import CLASSIFY, EMBEDDINGS, GENERATIVE_SCORING, POOLING, RERANK, SCORE
+from proxy.dialects.systemone import SystemOne
+from proxy.dialects.tokenize import DETOKENIZE, TOKENIZE
 from proxy.errors import Shape
 
 
@@ -29,6 +33,19 @@ _READ: Final = ("GET", "HEAD")
 ROUTES: Final[tuple[Route, ...]] = (
     Route("/v1/chat/completions", ("POST",), Chat()),
     Route("/v1/completions", ("POST",), Completions()),
+    Route("/v1/embeddings", ("POST",), EMBEDDINGS),
+    Route("/v2/embed", ("POST",), Embed()),
+    Route("/pooling", ("POST",), POOLING),
+    Route("/classify", ("POST",), CLASSIFY),
+    Route("/score", ("POST",), SCORE),
+    Route("/v1/score", ("POST",), SCORE),
+    Route("/rerank", ("POST",), RERANK),
+    Route("/v1/rerank", ("POST",), RERANK),
+    Route("/v2/rerank", ("POST",), RERANK),
+    Route("/generative_scoring", ("POST",), GENERATIVE_SCORING),
+    Route("/v1/systemone", ("POST",), SystemOne()),
+    Route("/tokenize", ("POST",), TOKENIZE),
+    Route("/detokenize", ("POST",), DETOKENIZE),
     Route("/v1/models", _READ, None),
     Route("/version", _READ, None),
     Route("/health", _READ, None, key=False),

@@ -132,7 +132,7 @@ def denied(step: object, one: Exchange) -> tuple[int, str | None]:
 def test_denials() -> None:
     one = exchange(authorization="")
     assert denied(one.receive(), one) == (401, "invalid_api_key")
-    one = exchange(target=b"/v1/embeddings")
+    one = exchange(target=b"/v1/nothing")
     assert denied(one.receive(), one) == (404, "unknown_endpoint")
     one = exchange(method="GET")
     step = one.receive()
