@@ -26,7 +26,7 @@ from proxy.ports import Principal, Refusal
 from proxy.sse import Fingerprint
 from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
 from proxy.usage import Tokens
-from proxy.watch import Watcher
+from proxy.watch import SessionWatcher, Watcher
 
 _MAX_TEXT: Final = 2048
 
@@ -200,12 +200,15 @@ class Exchange:
         if usage is not None and call is not None and dialect is not None:
             usage.first_byte_at = now
             usage.status = usage.upstream_status = status
-            if status == 200:
+            if status in (200, 101):
                 kind = fields.get(b"content-type", b"")
                 self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
                 if call.usage_header is not None:
                     self._watcher, received = take_head(call, received, fields)
-        return headers.to_client(received, self.request_id)
+        passed = headers.to_client(received, self.request_id)
+        if self._route is not None and self._route.errors == "anthropic":
+            passed.append((b"request-id", self.request_id.encode()))
+        return passed
 
     def passed(self, data: bytes, last: bool) -> bytes:
         """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError.
@@ -234,6 +237,27 @@ class Exchange:
         """Count bytes that nobody gets: the client left. Raises sse.StreamError."""
         if self._watcher is not None:
             self._watcher.feed(data, last)
+
+    def said(self, data: bytes, now: datetime) -> Refusal | None:
+        """Take a message of the client in a session that is open; a refusal says why it must not be passed on."""
+        usage, watcher, who, route = self.usage, self._watcher, self._principal, self._route
+        if usage is None or who is None or route is None or not isinstance(watcher, SessionWatcher):
+            return None
+        usage.request_bytes = (usage.request_bytes or 0) + len(data)
+        try:
+            model = watcher.said(data)
+        except BadRequestError as error:
+            return Refusal(error.code, str(error))
+        if model is None or model == usage.model:
+            return None
+        served = self._house.models.by_name.get(model)
+        if served is None and self._house.models.listed:
+            return Refusal("model_not_found", f"The model `{model}` does not exist.")
+        refusal = admission.check(who.key, route.path, model, self._arrival.client_address, now)
+        if refusal is None:
+            usage.model = model
+            usage.served_model, usage.base_model = (served.name, served.base) if served is not None else (None, None)
+        return refusal
 
     @property
     def metered(self) -> bool:
@@ -290,12 +314,16 @@ class Exchange:
 
     @property
     def _shape(self) -> errors.Shape:
-        return self._route.errors if self._route is not None else "openai"
+        route = self._route
+        if route is None:  # refused before it was looked for
+            found = table.find(self._arrival.target)
+            route = found[0] if found is not None else None
+        return route.errors if route is not None else "openai"
 
     def _asked(self, tenant: str) -> Asked:
         arrival = self._arrival
         kind = arrival.fields.get(b"content-type", b"")
-        return Asked(arrival.body, self._house.salt(tenant), kind, self._parameter)
+        return Asked(arrival.body, self._house.salt(tenant), kind, self._parameter, arrival.fields)
 
     def _count_into(self, usage: UsageData, all_read: bool) -> Accuracy:
         watcher = self._watcher

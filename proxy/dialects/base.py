@@ -1,5 +1,6 @@
 """What a dialect is: it reads one API's requests, and watches the answers."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -25,6 +26,8 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     """As sent, with its parameters; empty when the client names none."""
     parameter: str | None = None
     """What stood in the path where its route has a parameter."""
+    fields: Mapping[bytes, bytes] = {}
+    """The request's headers by lower-case name."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

@@ -6,10 +6,17 @@ What cannot be metered must not pass: a path of a new vLLM version is closed unt
 from typing import Final, NamedTuple
 
 from proxy.dialects.base import Dialect
+from proxy.dialects.batch import Batch
 from proxy.dialects.chat import Chat
+from proxy.dialects.cohere import Cohere
 from proxy.dialects.completions import Completions
 from proxy.dialects.embed import Embed
+from proxy.dialects.generate import Generate
+from proxy.dialects.invocations import Invocations
+from proxy.dialects.messages import CountTokens, Messages
 from proxy.dialects.pooling import CLASSIFY, EMBEDDINGS, GENERATIVE_SCORING, POOLING, RERANK, SCORE
+from proxy.dialects.realtime import METHOD, Realtime
+from proxy.dialects.responses import Responses, StoredResponse
 from proxy.dialects.systemone import SystemOne
 from proxy.dialects.tokenize import DETOKENIZE, TOKENIZE
 from proxy.errors import Shape
@@ -33,6 +40,15 @@ _READ: Final = ("GET", "HEAD")
 ROUTES: Final[tuple[Route, ...]] = (
     Route("/v1/chat/completions", ("POST",), Chat()),
     Route("/v1/completions", ("POST",), Completions()),
+    Route("/v1/chat/completions/batch", ("POST",), Batch()),
+    Route("/v1/responses", ("POST",), Responses()),
+    Route("/v1/responses/{response_id}", ("GET",), StoredResponse()),
+    Route("/v1/responses/{response_id}/cancel", ("POST",), StoredResponse()),
+    Route("/v1/messages", ("POST",), Messages(), errors="anthropic"),
+    Route("/v1/messages/count_tokens", ("POST",), CountTokens(), errors="anthropic"),
+    Route("/cohere/v2/chat", ("POST",), Cohere()),
+    Route("/inference/v1/generate", ("POST",), Generate()),
+    Route("/invocations", ("POST",), Invocations()),
     Route("/v1/embeddings", ("POST",), EMBEDDINGS),
     Route("/v2/embed", ("POST",), Embed()),
     Route("/pooling", ("POST",), POOLING),
@@ -46,6 +62,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/v1/systemone", ("POST",), SystemOne()),
     Route("/tokenize", ("POST",), TOKENIZE),
     Route("/detokenize", ("POST",), DETOKENIZE),
+    Route("/v1/realtime", (METHOD,), Realtime()),
     Route("/v1/models", _READ, None),
     Route("/version", _READ, None),
     Route("/health", _READ, None, key=False),
