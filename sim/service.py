@@ -19,6 +19,7 @@ from sim.metrics import Counters, Exposition, VllmCollector
 from sim.routes import Routes
 from sim.server import Connection, DateHeader
 from sim.settings import SimSettings
+from sim.site import Site
 
 _BACKLOG = 4096
 
@@ -53,8 +54,7 @@ async def running(settings: SimSettings) -> AsyncIterator[Running]:
         utc_now().timestamp(),
     )
     routes = Routes(
-        settings,
-        Backend(settings, counters, journal),
+        Site(settings, Backend(settings, counters, journal)),
         Exposition(collector),
         lambda: counters.running + counters.waiting,
     )
