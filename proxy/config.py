@@ -40,6 +40,8 @@ class TrafficConfig:
     timeouts: Timeouts = Timeouts()
     models_interval: float = 30.0
     """Seconds between two looks at the upstream's list of models."""
+    free_paths: tuple[str, ...] = ()
+    """Paths that pass unmetered, see `proxy.dialects.table.free`."""
     progress_interval: float = 5.0
     """Seconds between two records of a stream's counts."""
 

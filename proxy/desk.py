@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from contracts.clock import utc_now
 from contracts.events import Outcome
 from proxy.config import TrafficConfig
+from proxy.dialects import table
 from proxy.errors import Answer
 from proxy.exchange import Exchange, House, State
 from proxy.meters import Meters
@@ -45,6 +46,7 @@ class Desk:
         )
         self.models = ModelWatch(fetch_models, config.models_interval, self._list)
         self.in_flight = 0
+            opened=table.free(config.free_paths),
         self.queued = 0
         """How many requests wait for a connection to the upstream."""
         self._recorder = recorder

@@ -16,7 +16,7 @@ import msgspec
 
 from contracts.events import UNASSIGNED, Accuracy, Outcome, RequestData, UsageData
 from proxy import admission, errors, headers
-from proxy.dialects import table
+from proxy.dialects import refused, table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
 from proxy.head_usage import take_head
@@ -54,6 +54,8 @@ class House(msgspec.Struct):
     """Tenant → the salt of its cached prefixes."""
     models: Catalog
     fingerprint: Fingerprint
+    opened: dict[bytes, table.Route] = {}
+    """Paths that the operator lets pass unmetered."""
 
 
 class Exchange:
@@ -113,7 +115,7 @@ class Exchange:
 
     def receive(self) -> Step:
         """Find the route; say what must be known to decide."""
-        found = table.find(self._arrival.target)
+        found = table.find(self._arrival.target, self._house.opened)
         if found is not None:
             self._route, self._parameter = found
         route = self._route
@@ -121,7 +123,7 @@ class Exchange:
             route.path if route is not None else _text(self._arrival.target.partition(b"?")[0]) or ""
         )
         if route is None:
-            return self.deny(Refusal("unknown_endpoint", "This path is not served here."))
+            return self.deny(refused.refusal(self._arrival.target))
         if self._arrival.method not in route.methods:
             answer = self.deny(Refusal("method_not_allowed", f"This path takes {' or '.join(route.methods)}."))
             answer.headers.append((b"allow", ", ".join(route.methods).encode()))
@@ -144,7 +146,10 @@ class Exchange:
         if route.dialect is None:
             refusal = admission.check(who.key, route.path, None, self._arrival.client_address, now)
             unfit = refusal is not None and refusal.code != "model_not_allowed"  # a free path names no model
-            return self.deny(refusal) if refusal is not None and unfit else self._pass_free()
+            if refusal is not None and unfit:
+                return self.deny(refusal)
+            shortened = route.lists_models and key.models is not None
+            return self._list_models(may_ask=True) if shortened else self._pass_free()
         try:
             self._call = call = route.dialect.read(self._asked(key.tenant))
         except BadRequestError as error:
@@ -156,7 +161,7 @@ class Exchange:
 
     def listed(self, now: datetime) -> Step:
         """Decide, with what is known of the upstream's models."""
-        return self._decide(now, may_ask=False)
+        return self._decide(now, may_ask=False) if self._call is not None else self._list_models(may_ask=False)
 
     def _decide(self, now: datetime, may_ask: bool) -> Step:
         route, who, call, models = self._route, self._principal, self._call, self._house.models
@@ -342,6 +347,17 @@ class Exchange:
             return "unknown"
         _write(usage, count.tokens)
         return "exact" if count.final or (count.whole and (all_read or watcher.finished)) else "estimated"
+
+    def _list_models(self, may_ask: bool) -> Step:
+        """Answer in vLLM's place: its list has models that this key may not use."""
+        who, models = self._principal, self._house.models
+        assert who is not None
+        self.state = State.ADMITTED
+        if may_ask:
+            return AskModels()
+        if not models.listed:
+            return self.fail("upstream_unreachable", "vLLM did not say which models it serves.")
+        return errors.own(models.listing(who.key.models or ()), self.request_id)
 
     def _pass_free(self) -> Forward:
         self.state = State.ADMITTED

@@ -52,6 +52,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"Plain(instance={self.instance!r})"
 
     @property
+    free_paths: tuple[str, ...]
     def spool(self) -> Path:
         """The folder of the spools."""
         return Path(self.spool_dir)
@@ -87,6 +88,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 first_byte=self.first_byte_timeout,
                 idle=self.idle_timeout,
                 total=self.total_timeout,
+            free_paths=self.free_paths,
             ),
         )
 

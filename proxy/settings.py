@@ -12,6 +12,7 @@ from contracts.settings import KafkaSettings, PepperSettings, RedisSettings
 from proxy.config import TrafficConfig
 from proxy.plain import Plain
 from proxy.spool.spool import SEGMENT_BYTES
+from proxy.dialects import table
 
 _ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}$"
 _MIB: Final = 1 << 20
@@ -53,7 +54,7 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
         default=(), description="addresses, comma-separated, whose identity and router headers are believed"
     )
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "free_paths", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -65,11 +66,20 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
         assert address
         return value.rstrip("/")
 
+    free_paths: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="exact paths of vLLM, comma-separated, that pass with a key, unmetered and unrecorded"
+    )
     def plain(self) -> Plain:
         """Return all settings as plain values, secrets readable: for the processes of this proxy, and nobody else."""
         values = self.model_dump(mode="json")
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, SecretStr):
+    @field_validator("free_paths")
+    @classmethod
+    def _check_free(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        table.free(value)
+        return value
+
                 values[name] = value.get_secret_value()
         return msgspec.convert(values, Plain)
