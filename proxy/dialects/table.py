@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from proxy.dialects.audio import TRANSCRIPTIONS, TRANSLATIONS
 from proxy.dialects.base import Dialect
 from proxy.dialects.batch import Batch
 from proxy.dialects.chat import Chat
@@ -55,6 +56,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/cohere/v2/chat", ("POST",), Cohere()),
     Route("/inference/v1/generate", ("POST",), Generate()),
     Route("/invocations", ("POST",), Invocations()),
+    Route("/v1/audio/transcriptions", ("POST",), TRANSCRIPTIONS),
+    Route("/v1/audio/translations", ("POST",), TRANSLATIONS),
     Route("/v1/embeddings", ("POST",), EMBEDDINGS),
     Route("/v2/embed", ("POST",), Embed()),
     Route("/pooling", ("POST",), POOLING),

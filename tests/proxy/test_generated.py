@@ -47,10 +47,11 @@ def last_usage(one: Recorded) -> dict[str, Any]:
         documents = [line[6:] for line in lines if line.startswith(b"data: {") and b'"usage":{' in line]
     if not documents:
         return {}
-    found = msgspec.json.decode(documents[-1])
+    found: dict[str, Any] = msgspec.json.decode(documents[-1])
     for inner in ("response", "delta"):
         found = found[inner] if "usage" in (found.get(inner) or {}) else found
-    return found["usage"]
+    usage: dict[str, Any] = found["usage"]
+    return usage
 
 
 def expected(one: Recorded) -> tuple[int, int, int | None] | None:
