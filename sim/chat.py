@@ -11,7 +11,7 @@ from sim.checks import check
 from sim.engine import Choice
 from sim.errors import ApiError
 from sim.logprobs import ChatLogprobs, ChatToken
-from sim.requests import ChatRequest
+from sim.requests import ChatFields, ChatRequest
 from sim.server import Connection, HttpRequest
 from sim.site import Answering, Site
 
@@ -102,8 +102,8 @@ class Answer(msgspec.Struct, kw_only=True):
 class ChatFormat:
     """Writes one chat's answer."""
 
-    def __init__(self, job: Job, request: ChatRequest) -> None:
-        self._job = job
+    def __init__(self, job: Job, request: ChatFields) -> None:
+        self.job = job
         self._include_usage: Final = request.include_usage
         self._continuous: Final = request.continuous_usage
         self._top: Final = (request.top_logprobs or 0) if request.logprobs else None
@@ -113,7 +113,7 @@ class ChatFormat:
 
     def opening(self) -> bytes:
         """Return a chunk for each choice that names the role."""
-        return b"".join(map(self._greeting, self._job.choices))
+        return b"".join(map(self._greeting, self.job.choices))
 
     def event(self, choice: Choice, text: str) -> bytes:
         """Return the chunk of the newest token."""
@@ -131,7 +131,7 @@ class ChatFormat:
 
     def closing(self) -> bytes:
         """Return the chunk with the sums, which has no choices, if it is asked for, and the end mark."""
-        job = self._job
+        job = self.job
         if not self._include_usage:
             return DONE
         usage = totals(job)
@@ -155,7 +155,21 @@ class ChatFormat:
 
     def body(self) -> bytes:
         """Return the whole answer."""
-        job = self._job
+        job = self.job
+        return msgspec.json.encode(
+            Answer(
+                id=job.id,
+                created=job.created,
+                model=job.model,
+                choices=[self._choice(choice) for choice in job.choices],
+                usage=self.usage(),
+                prompt_token_ids=self.prompt_ids(),
+            )
+        )
+
+    def usage(self) -> Usage:
+        """Return the usage of a whole answer."""
+        job = self.job
         usage = totals(job)
         usage.prompt_tokens_details = usage.completion_tokens_details = None
         if job.show_details:
@@ -163,16 +177,11 @@ class ChatFormat:
             usage.prompt_tokens_details = PromptDetails(
                 cached_tokens=hit.cached, created_cache_tokens=hit.created, multimodal_tokens=None
             )
-        return msgspec.json.encode(
-            Answer(
-                id=job.id,
-                created=job.created,
-                model=job.model,
-                choices=[self._choice(choice) for choice in job.choices],
-                usage=usage,
-                prompt_token_ids=job.prompts[0].ids if self._show_ids else None,
-            )
-        )
+        return usage
+
+    def prompt_ids(self) -> list[int] | None:
+        """Return the prompt's ids if they are asked for."""
+        return self.job.prompts[0].ids if self._show_ids else None
 
     def _greeting(self, choice: Choice) -> bytes:
         chunk = self._chunk(choice, Delta(role="assistant", content=""))
@@ -181,7 +190,7 @@ class ChatFormat:
         return frame(chunk)
 
     def _chunk(self, choice: Choice, delta: Delta) -> Chunk:
-        job = self._job
+        job = self.job
         shown = ChunkChoice(index=choice.index, delta=delta)
         chunk = Chunk(id=job.id, created=job.created, model=job.model, choices=[shown])
         if self._continuous:

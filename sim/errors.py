@@ -52,6 +52,11 @@ def anthropic(error: ApiError) -> bytes:
     return msgspec.json.encode({"type": "error", "error": {"type": error.kind, "message": error.message}})
 
 
+def cohere(error: ApiError) -> bytes:
+    """Return the error as Cohere's API has it."""
+    return msgspec.json.encode({"message": error.message})
+
+
 def invalid(message: str, param: str, value: object = msgspec.UNSET) -> ApiError:
     """Return vLLM's error for a value that a parameter cannot have."""
     shown = "" if value is msgspec.UNSET else f", value={value}"

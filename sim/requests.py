@@ -90,10 +90,9 @@ class Message(msgspec.Struct):
         return self.content or ""
 
 
-class ChatRequest(Request, kw_only=True):
-    """`/v1/chat/completions`."""
+class ChatFields(Request, kw_only=True):
+    """What a chat takes beside its messages."""
 
-    messages: list[Message]
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
@@ -102,6 +101,12 @@ class ChatRequest(Request, kw_only=True):
     def limit(self) -> int | None:
         """Tokens that an answer may have, by the newer name if it is given."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+
+class ChatRequest(ChatFields, kw_only=True):
+    """`/v1/chat/completions`."""
+
+    messages: list[Message]
 
     def prompts(self) -> list[Prompt]:
         """Return the one prompt, as the recorded model's chat template writes it."""

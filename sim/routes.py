@@ -8,14 +8,20 @@ from typing import Final
 import msgspec
 
 from sim import errors
+from sim.batch import batch
 from sim.chat import chat
 from sim.classify import classify
+from sim.cohere import cohere_chat
 from sim.completions import completion
 from sim.embed import embed
 from sim.embeddings import embeddings, pooling
 from sim.errors import Shape
+from sim.inference import generate
+from sim.invocations import invocations
+from sim.messages import count_tokens, messages
 from sim.metrics import Exposition
 from sim.models import models
+from sim.responses import cancel, respond, retrieve
 from sim.scoring import rerank, score
 from sim.server import Connection, HttpRequest
 from sim.site import Answering, Site
@@ -48,6 +54,15 @@ def _version(_site: Site, _request: HttpRequest, connection: Connection) -> None
 ROUTES: Final[dict[str, Route]] = {
     "/v1/chat/completions": Route(chat),
     "/v1/completions": Route(completion),
+    "/v1/chat/completions/batch": Route(batch),
+    "/v1/responses": Route(respond),
+    "/v1/responses/{id}": Route(retrieve, ("GET",)),
+    "/v1/responses/{id}/cancel": Route(cancel),
+    "/v1/messages": Route(messages, shape=errors.anthropic),
+    "/v1/messages/count_tokens": Route(count_tokens, shape=errors.anthropic),
+    "/cohere/v2/chat": Route(cohere_chat, shape=errors.cohere),
+    "/inference/v1/generate": Route(generate),
+    "/invocations": Route(invocations),
     "/v1/embeddings": Route(embeddings),
     "/v2/embed": Route(embed),
     "/pooling": Route(pooling),
@@ -91,7 +106,7 @@ class Routes:
             if not secrets.compare_digest(given, self._authorization):
                 connection.send(401, errors.UNAUTHORIZED, cors=False)
                 return None
-        route = self._routes.get(path)
+        route = self._routes.get(path) or self._routes.get(_pattern(path))
         if route is None:
             connection.send(404, errors.NOT_FOUND)
         elif request.method not in route.methods:
@@ -102,3 +117,11 @@ class Routes:
             except errors.ApiError as error:
                 connection.send(error.status, route.shape(error))
         return None
+
+
+def _pattern(path: str) -> str:
+    """Return a path as the table has it if it names a response by its id."""
+    parts = path.split("/")
+    if path.startswith("/v1/responses/") and len(parts) > 3 and parts[3]:
+        parts[3] = "{id}"
+    return "/".join(parts)

@@ -16,6 +16,7 @@ from sim.prefix import Prompt
 from sim.requests import Wish
 from sim.server import HttpRequest
 from sim.settings import SimSettings
+from sim.stored import Store
 
 S = TypeVar("S", bound=msgspec.Struct)
 Answering = Coroutine[Any, Any, None]
@@ -28,6 +29,7 @@ class Site:
     def __init__(self, settings: SimSettings, backend: Backend) -> None:
         self.settings = settings
         self.models = tuple(name.strip() for name in settings.sim_models.split(","))
+        self.store = Store()
         self._backend = backend
 
     def read(self, kind: type[S], request: HttpRequest) -> S:

@@ -46,6 +46,15 @@ def load(name: str) -> Recording:
     )
 
 
+def named_events(body: bytes) -> list[tuple[str, bytes]]:
+    """Return the name, often empty, and the data of each whole event of a stream."""
+    found = []
+    for event in events(body):
+        name, _, data = event.rpartition(b"\ndata: ") if event.startswith(b"event: ") else (b"", b"", event)
+        found.append((name.removeprefix(b"event: ").decode(), data))
+    return found
+
+
 def events(body: bytes) -> list[bytes]:
     """Return what stands after `data: ` in each whole event of a stream."""
     whole = body[: body.rfind(b"\n\n") + 2]
@@ -58,8 +67,14 @@ FREE = {
     *("prompt_tokens", "total_tokens", "cached_tokens", "created_cache_tokens"),
     *("embedding", "float", "binary", "ubinary", "base64", "score", "relevance_score", "probs", "label"),
     *("input_tokens", "original_input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
+    *("cache_write_tokens", "created_at", "item_id", "request_id", "sequence_number", "token_ids"),
 }
 """Fields whose values differ by server: only the type must agree, and below them the shape of what is there."""
+
+FREE_LEAVES = {"data", "delta"}
+"""Fields that are free where they hold a text or a vector, and not where they hold an object."""
+FREE_LISTS = {"logprobs"}
+"""Fields that are free where they hold a list, and not where they hold an object."""
 
 
 def differences(expected: Any, given: Any, place: str = "$", free: bool = False) -> list[str]:
@@ -70,10 +85,7 @@ def differences(expected: Any, given: Any, place: str = "$", free: bool = False)
         if list(expected) != list(given) and not free:
             return [f"{place}: fields {list(given)}, not {list(expected)}"]
         pairs = zip(expected.items(), given.items(), strict=False)
-        found = [
-            differences(a, b, f"{place}.{name}", free or name in FREE or (name == "data" and _is_vector(a)))
-            for (name, a), (_, b) in pairs
-        ]
+        found = [differences(a, b, f"{place}.{name}", free or _is_free(name, a)) for (name, a), (_, b) in pairs]
     elif isinstance(expected, list):
         if len(expected) != len(given) and not free:
             return [f"{place}: {len(given)} items, not {len(expected)}"]
@@ -85,5 +97,7 @@ def differences(expected: Any, given: Any, place: str = "$", free: bool = False)
     return [line for lines in found for line in lines]
 
 
-def _is_vector(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, float) for item in value))
+def _is_free(name: str, value: Any) -> bool:
+    vector = isinstance(value, list) and all(isinstance(item, float) for item in value)
+    leaf = name in FREE_LEAVES and (vector or isinstance(value, str))
+    return leaf or name in FREE or (name in FREE_LISTS and isinstance(value, list))

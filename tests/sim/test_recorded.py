@@ -1,17 +1,27 @@
 """Every recorded request that the simulator speaks, sent again: its answer must be vLLM's but for text, ids and times."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from tests import recordings
-from tests.recordings import NAMES, differences, events, load
+from tests.recordings import NAMES, differences, load, named_events
 
-ELSEWHERE = ("/v1/responses", "/v1/messages", "/v1/chat/completions/batch", "/inference/", "/cohere/", "/invocations")
-"""Where the simulator does not answer."""
 NOT_SPOKEN = {
     "chat_unary_json_schema",  # the simulator's words keep to no schema
-    *[name for name in NAMES if load(name).path.startswith(ELSEWHERE)],
 }
+AFTER = {
+    "chat_unary_cached_prefix_hit": "chat_unary_cached_prefix",
+    "messages_stream_cached_prefix_hit": "messages_stream_cached_prefix",
+    "messages_unary_cached_prefix_hit": "messages_stream_cached_prefix",
+    "responses_cancel": "responses_unary_stored",
+    "responses_previous": "responses_unary_stored",
+    "responses_retrieve": "responses_unary_stored",
+}
+"""Recordings that need another one to have been sent before."""
+DELTAS = {"content_block_delta", "content-delta", "response.output_text.delta"}
+"""Events that tokens share when they make half a character: how many there are is the vocabulary's to say."""
 SPOKEN = [name for name in NAMES if name not in NOT_SPOKEN]
 ERRORS = [name for name in SPOKEN if name.startswith("error_")]
 EXACT = [*ERRORS, "health", "load", "ping", "version"]
@@ -28,7 +38,12 @@ async def sims(start):
 
     async def serving(model):
         if model not in started:
-            fixed = {"sim_max_model_len": 2048, "sim_api_key": "upstream-secret", "sim_block_size": 128}
+            fixed = {
+                "sim_max_model_len": 2048,
+                "sim_api_key": "upstream-secret",
+                "sim_block_size": 128,
+                "sim_responses_store": True,
+            }
             started[model] = await start(sim_models=model, **fixed)
         return started[model]
 
@@ -45,6 +60,8 @@ def served_name(recording):
 
 async def replay(sims, name):
     """Send a recorded request on a connection that, as when it was recorded, is closed afterwards."""
+    if name in AFTER:
+        await replay(sims, AFTER[name])
     recording = load(name)
     wire = await (await sims(served_name(recording))).wire()
     headers = [*recording.request_headers, ("Connection", "close")]
@@ -57,13 +74,15 @@ async def replay(sims, name):
 
 def check_head(recording, answer):
     assert answer.status == recording.status
-    names = [name for name, _ in recording.headers]
-    assert [name for name, _ in answer.headers] == names
-    for (name, value), (_, expected) in zip(answer.headers, recording.headers, strict=True):
+    expected, given = recording.headers, answer.headers
+    if recording.path.startswith("/cohere/") and answer.status >= 400:  # rewritten on the way, which turns two headers
+        expected, given = sorted(expected), sorted(given)
+    assert [name for name, _ in given] == [name for name, _ in expected]
+    for (name, value), (_, recorded) in zip(given, expected, strict=True):
         if name == "metadata":
-            assert differences(msgspec.json.decode(expected), msgspec.json.decode(value)) == []
+            assert differences(msgspec.json.decode(recorded), msgspec.json.decode(value)) == []
         elif name not in {"date", "content-length"}:
-            assert (name, value) == (name, expected)
+            assert (name, value) == (name, recorded)
 
 
 def check_arithmetic(usage, generated):
@@ -86,8 +105,6 @@ async def test_errors_and_fixed_answers_are_the_same_to_the_byte(sims, name):
 @pytest.mark.parametrize("name", UNARY)
 async def test_whole_answers_have_the_recorded_fields(sims, name):
     recording, answer = await replay(sims, name)
-    if name == "chat_unary_cached_prefix_hit":
-        recording, answer = await replay(sims, name)
     check_head(recording, answer)
     expected, given = msgspec.json.decode(recording.body), msgspec.json.decode(answer.body)
     if "results" in expected:
@@ -113,18 +130,36 @@ async def test_vectors_as_bytes_have_the_recorded_size_and_headers(sims, name):
     assert len(answer.body) == len(recording.body)
 
 
+def outline(body):
+    """Return the events in the order of their choices, a run of deltas as one."""
+    found: list[tuple[str, Any]] = []
+    last = None
+    for name, data in named_events(body):
+        shown = data if data == b"[DONE]" else msgspec.json.decode(data)
+        kind = shown.get("type") if isinstance(shown, dict) else None
+        if kind not in DELTAS or kind != last:
+            found.append((name, shown))
+        last = kind
+    return sorted(found, key=lambda event: choice_of(event[1]))
+
+
+def choice_of(shown):
+    """Return the choice that an event of `generate` is about; choices come in no order of their own."""
+    if isinstance(shown, dict) and "output_mode" in shown:
+        return shown["choices"][0]["index"] if shown["choices"] else 1000
+    return 1000 if shown == b"[DONE]" else 0
+
+
 @pytest.mark.parametrize("name", STREAMED)
 async def test_streams_have_the_recorded_events(sims, name):
     recording, answer = await replay(sims, name)
     check_head(recording, answer)
-    expected, given = events(recording.body), events(answer.body)
-    assert len(given) == len(expected)
-    assert given[-1] == expected[-1] == b"[DONE]"
-    for recorded, event in zip(expected[:-1], given[:-1], strict=True):
-        assert differences(msgspec.json.decode(recorded), msgspec.json.decode(event)) == []
-    for event in map(msgspec.json.decode, given[:-1]):
-        if "usage" in event:
-            check_arithmetic(event["usage"], event["usage"]["completion_tokens"])
+    expected, given = outline(recording.body), outline(answer.body)
+    assert [kind for kind, _ in given] == [kind for kind, _ in expected]
+    for (_, recorded), (_, shown) in zip(expected, given, strict=True):
+        assert differences(recorded, shown) == []
+        if isinstance(shown, dict) and "completion_tokens" in (shown.get("usage") or {}):
+            check_arithmetic(shown["usage"], shown["usage"]["completion_tokens"])
 
 
 async def test_each_event_of_a_stream_is_a_chunk_of_its_own(sims):
@@ -140,11 +175,12 @@ async def test_a_stream_that_is_cut_starts_as_recorded(sims, name):
     await wire.send(recording.method, recording.path, recording.request_headers, recording.request_body)
     await wire.head()
     body = b""
-    while len(body) < (recording.cut_after or 0):
-        body += await wire.chunk()
+    while len(body) < (recording.cut_after or 0) and (chunk := await wire.chunk()):
+        body += chunk
     await wire.close()
-    for recorded, event in zip(events(recording.body), events(body), strict=False):
-        assert differences(msgspec.json.decode(recorded), msgspec.json.decode(event)) == []
+    for (kind, recorded), (name, shown) in zip(outline(recording.body), outline(body), strict=False):
+        assert kind == name
+        assert differences(recorded, shown) == []
 
 
 async def test_the_recorded_prefix_cache(sims):
