@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from sim import errors
+from sim.audio import transcribe, translate
 from sim.batch import batch
 from sim.chat import chat
 from sim.classify import classify
@@ -61,6 +62,8 @@ ROUTES: Final[dict[str, Route]] = {
     "/v1/messages": Route(messages, shape=errors.anthropic),
     "/v1/messages/count_tokens": Route(count_tokens, shape=errors.anthropic),
     "/cohere/v2/chat": Route(cohere_chat, shape=errors.cohere),
+    "/v1/audio/transcriptions": Route(transcribe),
+    "/v1/audio/translations": Route(translate),
     "/inference/v1/generate": Route(generate),
     "/invocations": Route(invocations),
     "/v1/embeddings": Route(embeddings),
