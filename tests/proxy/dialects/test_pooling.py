@@ -187,7 +187,7 @@ def test_bytes_are_known_exactly_though_the_client_leaves() -> None:
     bench = ask("/v1/embeddings", "bytes")
     bench.answer(BYTES + b"metadata: " + METADATA + b"\r\n\r\n4\r\n\x00\xff\x01\x02\r\n")
     bench.client.lose()
-    bench.upstream.lose()
+    bench.upstream.lose(ConnectionResetError())  # not all was read; nothing that could change the count is missing
     assert (bench.usage.outcome, bench.usage.input_tokens, bench.usage.accuracy) == ("client_closed", 6, "exact")
 
 
