@@ -44,7 +44,7 @@ class Sampler:
         self._producer_name, self._epoch, self._count = source(settings.instance), new_epoch(), 0
         self._up = metrics.UPSTREAM_UP.gauge(registry).labels(settings.instance)
         traffic = settings.traffic(("", 0))
-        self._pool = Pool(traffic.address, traffic.tls, traffic.timeouts.connect)
+        self._pool = Pool(traffic.address, traffic.upstream_tls(), traffic.timeouts.connect)
         self._headers = [(b"host", settings.upstream.partition("://")[2].encode())]
         if settings.upstream_api_key is not None:
             self._headers.append((b"authorization", b"Bearer " + settings.upstream_api_key.encode()))

@@ -1,6 +1,6 @@
 """Watching an answer pass: the protocol that streams and whole answers share."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -34,6 +34,14 @@ class Watcher(Protocol):
 
     def count(self) -> Count | None:
         """Return what was counted so far, or None when nothing was reported."""
+
+
+@runtime_checkable
+class SessionWatcher(Watcher, Protocol):
+    """Watches a session in which the client speaks, too. It is finished whenever nothing is under way."""
+
+    def said(self, data: bytes) -> str | None:
+        """Take a message of the client; return the model that it names. Raises BadRequestError."""
 
 
 class FreeWatcher:
