@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+from tests.proxy.fakes import KEY
+
+_CONNECTION = {b"host", b"authorization", b"content-length"}
 FOLDER = Path(__file__).parents[1] / "transcripts"
 GENERATION = ("/v1/chat/completions", "/v1/completions")
 _ID = re.compile(rb'"(?:chatcmpl|cmpl)-[0-9a-f]+"')
@@ -30,6 +33,13 @@ class Recorded(msgspec.Struct):
     @property
     def streamed(self) -> bool:
         return any(value.startswith(b"text/event-stream") for name, value in self.headers if name == b"content-type")
+
+    def wire_request(self) -> bytes:
+        """Return the request as a client of the proxy sends it."""
+        lines = [b"%b %b HTTP/1.1" % (self.method.encode(), self.path.encode()), b"Host: llm.example"]
+        lines += [name + b": " + value for name, value in self.asked if name.lower() not in _CONNECTION]
+        lines += [b"Authorization: Bearer " + KEY, b"Content-Length: %d" % len(self.request)]
+        return b"\r\n".join([*lines, b"", self.request])
 
     def wire(self, body: bytes | None = None, chunk: int = 0) -> bytes:
         """Return the answer as it stands on the wire; a stream has one chunk an event, or chunks of `chunk` bytes."""

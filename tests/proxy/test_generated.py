@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contracts.events import UsageData
 from tests.proxy import recorded
-from tests.proxy.memory import Bench, post, responses
+from tests.proxy.memory import Bench, responses
 from tests.proxy.recorded import Recorded, load
 
 PATHS = (
@@ -21,9 +21,11 @@ PATHS = (
     "/inference/v1/generate",
     "/cohere/v2/chat",
     "/invocations",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
 )
 EVERY = [one for one in recorded.every() if one.path in PATHS and b'"previous_response_id"' not in one.request]
-WHOLE = [one for one in EVERY if one.status == 200 and not one.cut]
+WHOLE = [one for one in EVERY if one.status == 200 and not one.cut and (one.streamed or "/audio/" not in one.path)]
 CUT = [one for one in EVERY if one.cut]
 
 
@@ -31,7 +33,7 @@ def run(one: Recorded, wire: bytes, *cuts: int, bench: Bench | None = None) -> t
     """Send the recorded request, let vLLM answer in pieces; return what the client got."""
     bench = Bench() if bench is None else bench
     bench.forget()
-    bench.send(post(one.path, one.request))
+    bench.send(one.wire_request())
     assert bench.upstream.written, bench.client.written
     bench.answer(*[wire[start:end] for start, end in pairwise([0, *cuts, len(wire)])])
     (response,) = responses(bench.client.take())
@@ -116,9 +118,10 @@ def test_the_figures_are_those_that_were_seen() -> None:
     assert expected(load("chat_batch")) == (53, 18, None)
     assert expected(load("generate_unary_text_n2")) == (5, 16, 0)
     assert expected(load("generate_stream_plain")) is None
+    assert expected(load("transcription_stream_continuous_usage")) == (3304, 24, None)
 
 
-_ID = re.compile(rb'"request_id":"[^"]*"')
+_ID = re.compile(rb'"(?:request_)?id":"[^"]*"|"created":\d+')
 
 
 @pytest.mark.parametrize(
@@ -128,20 +131,43 @@ _ID = re.compile(rb'"request_id":"[^"]*"')
         ("generate_stream_include_usage", "generate_stream_continuous_usage"),
         ("generate_stream_continuous_usage", "generate_stream_continuous_usage"),
         ("generate_stream_n2_plain", "generate_stream_n2_continuous_usage"),
+        ("transcription_stream_plain", "transcription_stream_continuous_usage"),
+        ("transcription_stream_include_usage", "transcription_stream_continuous_usage"),
+        ("translation_stream_plain", "translation_stream_continuous_usage"),
     ],
 )
 def test_usage_that_was_asked_for_behind_the_clients_back_is_taken_out(asked: str, sent: str) -> None:
     one, answer = load(asked), load(sent).body
-    output = 16 if "n2" in asked else 8
+    total = expected(load(sent))
     wire, bench = one.wire(answer), Bench()
     for cut in range(1, len(wire), 7):
         _, body = run(one, wire, cut, bench=bench)
         # two choices come in no fixed order
         assert sorted(recorded.events(_ID.sub(b"", body))) == sorted(recorded.events(_ID.sub(b"", one.body)))
-        assert counted(bench.usage) == (5, output, 0)
+        assert counted(bench.usage) == total
         assert bench.usage.accuracy == "exact"
-    options = msgspec.json.decode(bytes(bench.upstream.written).partition(b"\r\n\r\n")[2])["stream_options"]
-    assert options == {"include_usage": True, "continuous_usage_stats": True}
+    sent_up = bytes(bench.upstream.written)
+    for option in (b"include_usage", b"continuous_usage_stats"):
+        assert re.search(option + rb'"(?:: ?true|\r\n\r\ntrue)', sent_up)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("transcription_unary", 1),
+        ("transcription_unary_text", 1),
+        ("transcription_unary_verbose", 1),
+        ("translation_unary_verbose", 1),
+    ],
+)
+def test_sound_is_counted_in_seconds(name: str, seconds: float) -> None:
+    one = load(name)
+    wire, bench = one.wire(), Bench()
+    for cut in range(1, len(wire), 13):
+        _, body = run(one, wire, cut, bench=bench)
+        assert body == one.body
+        usage = bench.usage
+        assert (usage.audio_seconds, usage.accuracy, *counted(usage)) == (seconds, "exact", None, None, None)
 
 
 def test_tokens_of_a_cut_stream_are_exact() -> None:
@@ -156,7 +182,7 @@ def test_tokens_of_a_cut_stream_are_exact() -> None:
 def leave(one: Recorded, pieces: list[bytes]) -> Bench:
     """Send a request; the client leaves after some events, and vLLM notices at once."""
     bench = Bench()
-    bench.send(post(one.path, one.request))
+    bench.send(one.wire_request())
     head = one.wire(b"").removesuffix(b"0\r\n\r\n")
     bench.answer(head, *[b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces])
     bench.client.lose()
