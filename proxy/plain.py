@@ -78,6 +78,11 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The instance as part of a file name."""
         return quote(self.instance, safe="")
 
+    def each(self) -> "list[Plain]":
+        """Return the settings for each upstream alone, under the instance that it is."""
+        configs = self.traffic(("", 0)).each()
+        return [msgspec.structs.replace(self, upstream=one.upstream, instance=one.instance) for one in configs]
+
     def traffic(self, listen: tuple[str, int]) -> TrafficConfig:
         """Return what the traffic side is told."""
         return TrafficConfig(
