@@ -37,6 +37,7 @@ class Vllm:
         command = [str(VENV / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", *words]
         command += ["--enforce-eager", "--enable-prompt-tokens-details", *more]
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        environment["VLLM_ENABLE_RESPONSES_API_STORE"] = "1"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
         wait_until(self._ready, 300, f"vLLM to answer; its log: {self.log}")
@@ -80,7 +81,7 @@ def vllm_python() -> Path:
 
 @pytest.fixture(scope="session")
 def vllm(vllm_python, tmp_path_factory):
-    server = Vllm(tmp_path_factory.mktemp("vllm"))
+    server = Vllm(tmp_path_factory.mktemp("vllm"), "--enable-scale-out")
     yield server
     server.stop()
 
