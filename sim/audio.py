@@ -1,12 +1,13 @@
 """`/v1/audio/transcriptions` and translations: what a Whisper model makes of a file, here by its length alone.
 
-The engine reads the decoder's few prompt tokens; a stream's usage also shows the audio, a hundred tokens a second, which
-vLLM's counter leaves out. A whole answer tells seconds only, a translation nothing. Audio longer than a model's window,
-which vLLM cuts into several prompts, is one prompt here.
+The engine reads the decoder's few prompt tokens for each window of half a minute. A stream's usage shows those of one window
+and the audio, a hundred tokens a second, which vLLM's counter leaves out. A whole answer tells seconds only, a translation
+nothing.
 """
 
 import math
 import struct
+from collections import deque
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from sim import form
 from sim.answers import DONE, Job, broken
 from sim.checks import sampling, served_here
-from sim.engine import Choice
+from sim.engine import Choice, FinishReason
 from sim.errors import ApiError, invalid
 from sim.prefix import Prompt
 from sim.requests import Wish
@@ -24,6 +25,8 @@ from sim.site import Answering, Site
 _DECODER_PROMPT: Final = (50258, 50259, 50359, 50363)
 """Start of transcript, language, task, no timestamps."""
 _TOKENS_A_SECOND: Final = 100
+_WINDOW: Final = 30
+"""Seconds that a model hears at once."""
 _BYTES_A_SECOND: Final = 16_000
 """Of a file that is no WAV: an MP3 of 128 kbit/s."""
 
@@ -79,8 +82,10 @@ def _answer(site: Site, request: HttpRequest, connection: Connection, task: str)
     sampling(None, body.temperature)
     prompt = Prompt([*_DECODER_PROMPT, *Prompt(body.prompt.encode()).ids])
     wish = Wish(stream=body.stream, max_tokens=body.max_completion_tokens, seed=body.seed)
-    job = site.job(f"{'transcribe' if task == 'transcription' else 'translate'}-", request, [prompt], wish)
-    return site.generate(job, request, lambda job: AudioFormat(job, body, task, seconds_of(audio)), connection)
+    seconds = seconds_of(audio)
+    prompts = [prompt] * max(math.ceil(seconds / _WINDOW), 1)
+    job = site.job(f"{'transcribe' if task == 'transcription' else 'translate'}-", request, prompts, wish)
+    return site.generate(job, request, lambda job: AudioFormat(job, body, task, seconds), connection)
 
 
 def _read(fields: dict[str, bytes]) -> AudioRequest:
@@ -96,28 +101,31 @@ def _read(fields: dict[str, bytes]) -> AudioRequest:
 
 
 class AudioFormat:
-    """Writes what was heard."""
+    """Writes what was heard, window after window, although the engine hears all of them at once."""
 
     def __init__(self, job: Job, request: AudioRequest, task: str, seconds: float) -> None:
         self._job = job
         self._request = request
         self._task = task
         self._seconds = seconds
-        self._audio_tokens = math.ceil(seconds * _TOKENS_A_SECOND)
+        self._prompt = job.prompts[0].size + math.ceil(seconds * _TOKENS_A_SECOND)
         self._continuous = request.stream_include_usage and request.stream_continuous_usage_stats
+        self._held: list[deque[tuple[str, FinishReason | None, str | None]]] = [deque() for _ in job.choices]
+        self._window = 0
+        self._told = 0
+        self._silent = True
 
     def opening(self) -> bytes:
         """Return nothing: a stream starts with its first token."""
         return b""
 
     def event(self, choice: Choice, text: str) -> bytes:
-        """Return the chunk of the newest token; nothing when it shows nothing and is not the last."""
-        if not text and choice.finish is None:
-            return b""
-        shown: dict[str, Any] = {"delta": {"content": text}}
-        if choice.finish is not None:
-            shown |= {"finish_reason": choice.finish, "stop_reason": choice.stop}
-        return self._chunk([shown], usage=self._continuous)
+        """Return the chunks that are due by now; nothing while an earlier window is not told to its end."""
+        self._held[choice.index].append((text, choice.finish, choice.stop))
+        chunks = b""
+        while self._window < len(self._held) and (held := self._held[self._window]):
+            chunks += self._tell(*held.popleft())
+        return chunks
 
     def closing(self) -> bytes:
         """Return the chunk with the sums, if it is asked for, and the end mark."""
@@ -132,15 +140,27 @@ class AudioFormat:
 
     def body(self) -> bytes:
         """Return the whole answer: JSON in every format, also in `text`."""
-        text = self._job.choices[0].text
+        text = " ".join(choice.text for choice in self._job.choices)
         if self._request.response_format == "verbose_json":
+            segments = [_segment(choice, self._seconds) for choice in self._job.choices]
             language = self._request.language or "en"
-            whole = {"duration": self._seconds, "language": language, "text": text, "segments": [], "words": None}
+            whole = {"duration": self._seconds, "language": language, "text": text, "segments": segments, "words": None}
             return msgspec.json.encode(whole)
         if self._task == "translation":
             return msgspec.json.encode({"text": text})
         usage = {"type": "duration", "seconds": math.ceil(self._seconds)}
         return msgspec.json.encode({"text": text, "usage": usage})
+
+    def _tell(self, text: str, finish: FinishReason | None, stop: str | None) -> bytes:
+        """Return a token's chunk; nothing when it shows nothing and is not its window's last."""
+        self._told += 1
+        if text and self._silent:
+            text, self._silent = f"{' ' if self._window else ''}{text}", False
+        shown: dict[str, Any] = {"delta": {"content": text}}
+        if finish is not None:
+            shown |= {"finish_reason": finish, "stop_reason": stop}
+            self._window, self._silent = self._window + 1, True
+        return self._chunk([shown], usage=self._continuous) if text or finish is not None else b""
 
     def _chunk(self, choices: list[dict[str, Any]], *, usage: bool) -> bytes:
         job = self._job
@@ -152,7 +172,22 @@ class AudioFormat:
             "choices": choices,
         }
         if usage:
-            prompt = job.prompt_tokens + self._audio_tokens
-            figures = {"prompt_tokens": prompt, "total_tokens": prompt + job.generated}
-            chunk["usage"] = {**figures, "completion_tokens": job.generated}
+            figures = {"prompt_tokens": self._prompt, "total_tokens": self._prompt + self._told}
+            chunk["usage"] = {**figures, "completion_tokens": self._told}
         return b"data: %b\n\n" % msgspec.json.encode(chunk)
+
+
+def _segment(choice: Choice, seconds: float) -> dict[str, Any]:
+    start = float(choice.index * _WINDOW)
+    return {
+        "id": choice.index,
+        "avg_logprob": -0.5,
+        "compression_ratio": 1.0,
+        "end": min(start + _WINDOW, seconds),
+        "no_speech_prob": None,
+        "seek": int(start),
+        "start": start,
+        "temperature": 1.0,
+        "text": choice.text,
+        "tokens": Prompt(choice.text.encode()).ids,
+    }

@@ -25,8 +25,8 @@ class Faults:
 
     def draw(self, headers: dict[bytes, bytes], max_tokens: int) -> tuple[Fault | None, int]:
         """Return a request's fault, if it has one, and the token after which it strikes."""
-        asked = headers.get(HEADER, b"").decode("latin-1")
-        fault = (cast(Fault, asked) if asked in _NAMES else None) if asked else self._by_chance()
+        asked = headers.get(HEADER)
+        fault = self._by_chance() if asked is None else _named(asked.decode("latin-1"))
         return fault, self._random.randint(1, min(16, max_tokens)) if fault else 0
 
     def _by_chance(self) -> Fault | None:
@@ -38,3 +38,7 @@ class Faults:
                 return fault
             drawn -= rate
         return None
+
+
+def _named(asked: str) -> Fault | None:
+    return cast(Fault, asked) if asked in _NAMES else None

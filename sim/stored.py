@@ -20,10 +20,19 @@ class Stored:
     task: asyncio.Task[None] | None = None
 
     def update(self, answer: dict[str, Any], said: str) -> None:
-        """Take the finished answer, unless the response was cancelled before."""
-        if self.answer["status"] != "cancelled":
-            self.answer = answer
-            self.chat = [*self.chat, Message("assistant", said)]
+        """Take the finished answer."""
+        self.answer = answer
+        self.chat = [*self.chat, Message("assistant", said)]
+
+    def end(self) -> None:
+        """Note that no more events come."""
+        self.ended = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell who waits for events."""
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def cancel(self) -> None:
         """Stop a response that is still being made; raises ApiError when it is not."""
@@ -32,6 +41,7 @@ class Stored:
         self.answer["status"] = "cancelled"
         if self.task is not None:
             self.task.cancel()
+        self.end()
 
 
 class Store:
@@ -77,22 +87,16 @@ class Background:
     def write(self, data: bytes) -> None:
         """Take some events."""
         self._entry.events += [event + b"\n\n" for event in data.split(b"\n\n") if event]
-        self._wake()
+        self._entry.wake()
 
     def close_stream(self) -> None:
         """Note that no more events come."""
-        self._entry.ended = True
-        self._wake()
+        self._entry.end()
 
     def abort(self) -> None:
         """Note that it failed."""
-        if self._entry.answer["status"] not in ("completed", "cancelled"):
-            self._entry.answer["status"] = "failed"
-        self.close_stream()
+        self._entry.answer["status"] = "failed"
+        self._entry.end()
 
     async def writable(self) -> None:
         """Wait for nobody."""
-
-    def _wake(self) -> None:
-        self._entry.changed.set()
-        self._entry.changed = asyncio.Event()

@@ -73,7 +73,7 @@ FREE = {
 
 FREE_LEAVES = {"data", "delta"}
 """Fields that are free where they hold a text or a vector, and not where they hold an object."""
-FREE_LISTS = {"logprobs"}
+FREE_LISTS = {"logprobs", "segments"}
 """Fields that are free where they hold a list, and not where they hold an object."""
 
 

@@ -100,6 +100,20 @@ async def test_usage_counters_and_log_agree(start, tmp_path, path, stream):
     assert (entry.prompt_tokens, entry.generated_tokens) == (entry.engine_prompt_tokens, 5) == used
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_message_tells_the_caches_part_apart_from_its_input(start, stream):
+    sim = await start()
+    body = body_of("/v1/messages", stream, messages=[{"role": "user", "content": "weigh this " * 50}])
+    for cached in (False, True):
+        before = sim.counters.prompt_tokens
+        answer = await ask(sim, "/v1/messages", body)
+        events = named_events(answer.body)
+        usage = msgspec.json.decode(events[-2][1] if stream else answer.body)["usage"]
+        written, read = usage["cache_creation_input_tokens"], usage["cache_read_input_tokens"]
+        assert bool(read) == cached != bool(written)
+        assert usage["input_tokens"] + written + read == sim.counters.prompt_tokens - before
+
+
 async def test_a_batch_counts_every_chat(start):
     sim = await start()
     path, body = BATCH
@@ -281,6 +295,21 @@ async def test_streamed_audio_tells_the_tokens_of_its_sound(start):
     assert (first["object"], last["choices"]) == ("transcription.chunk", [])
     assert last["usage"] == {"prompt_tokens": 4 + 300, "total_tokens": 310, "completion_tokens": 6}
     assert "usage" not in first
+
+
+async def test_long_audio_is_told_window_after_window(start):
+    sim = await start(sim_eos_every=10**6)
+    fields = {"stream": b"true", "stream_include_usage": b"1", "max_completion_tokens": b"6", "file": sound(61)}
+    answer = await send_form(sim, "/v1/audio/transcriptions", **fields)
+    *chunks, last = [msgspec.json.decode(data) for _, data in named_events(answer.body)[:-1]]
+    ends = [place for place, chunk in enumerate(chunks) if "finish_reason" in chunk["choices"][0]]
+    assert len(ends) == 3
+    assert ends[-1] == len(chunks) - 1
+    assert last["usage"] == {"prompt_tokens": 4 + 6100, "total_tokens": 6122, "completion_tokens": 18}
+    assert (sim.counters.prompt_tokens, sim.counters.generation_tokens) == (3 * 4, 18)
+    fields |= {"stream": b"0", "stream_include_usage": b"0"}
+    whole = msgspec.json.decode((await send_form(sim, "/v1/audio/transcriptions", **fields)).body)
+    assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == whole["text"]
 
 
 async def test_a_form_without_a_file_is_refused(start):

@@ -1,6 +1,9 @@
 """Stored responses and those made in the background."""
 
+import asyncio
+
 import msgspec
+import pytest
 
 from sim import journal
 from tests.recordings import named_events
@@ -81,3 +84,27 @@ async def test_a_background_stream_can_be_read_again_from_any_event(start):
     again = await get(sim, f"{PATH}/{made['id']}?stream=true&starting_after=2")
     assert named_events(again.body) == found[3:]
     assert await look(sim, made) == made
+
+
+async def to_the_end(wire):
+    while await wire.chunk():
+        pass
+
+
+async def test_who_reads_a_stream_that_is_cancelled_or_fails_is_cut_off(start):
+    sim = await start(sim_responses_store=True, sim_tokens_per_second=100)
+    wire, sent = await sim.wire(), body(background=True, stream=True, max_output_tokens=8000)
+    head = [("Host", "test"), ("Content-Type", "application/json"), ("Content-Length", str(len(sent)))]
+    await wire.send("POST", PATH, head, sent)
+    await wire.head()
+    made = msgspec.json.decode(named_events(await wire.chunk())[0][1])["response"]
+    assert (await ask(sim, f"{PATH}/{made['id']}/cancel", b"")).status == 200
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await to_the_end(wire)
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await ask(sim, PATH, body(background=True, stream=True), ("X-Sim-Fault", "drop"))
+    failed = await ask(sim, PATH, body(background=True, request_id="resp_f"), ("X-Sim-Fault", "error"))
+    assert failed.status == 200
+    assert (await look(sim, {"id": "resp_f"}))["status"] in ("queued", "failed")
+    await until(lambda: sim.counters.running == 0)
+    assert (await look(sim, {"id": "resp_f"}))["status"] == "failed"
