@@ -168,6 +168,10 @@ class Exchange:
         assert route is not None
         assert who is not None
         assert call is not None
+        if call.of_no_model:
+            refusal = admission.check(who.key, route.path, None, self._arrival.client_address, now)
+            unfit = refusal is not None and refusal.code != "model_not_allowed"
+            return self.deny(refusal) if refusal is not None and unfit else self._admit(call, None, now)
         model = call.model if call.model is not None else models.default
         self._record.model = model  # who names none is billed for the one that answers
         served = models.by_name.get(model) if model is not None else None

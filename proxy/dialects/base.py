@@ -45,6 +45,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """What of the usage in a stream the client asked for itself."""
     free: bool = False
     """It uses no tokens, whatever becomes of it."""
+    of_no_model: bool = False
+    """It asks nothing of a model: which ones a key may use does not matter."""
     usage_header: bytes | None = None
     """The answer's header, in lower case, that has the usage in place of its body."""
     hide_usage_header: bool = False

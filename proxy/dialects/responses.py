@@ -64,7 +64,7 @@ class StoredResponse:
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
         check_owner(asked.parameter or "", asked.salt)
-        return Call(body=asked.body, free=True)
+        return Call(body=asked.body, free=True, of_no_model=True)
 
     def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:
         """Return a watcher for the answer."""

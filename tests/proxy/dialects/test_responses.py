@@ -3,6 +3,8 @@ import pytest
 
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.responses import Responses, StoredResponse, check_owner, new_id
+from proxy.ports import Principal
+from tests.proxy.fakes import KEY, KEY_RECORD
 from tests.proxy.memory import Bench, get, post, responses
 from tests.proxy.recorded import load
 
@@ -84,6 +86,23 @@ def test_reading_again_is_recorded_and_not_billed_again() -> None:
         usage = bench.usage
         assert (usage.input_tokens, usage.output_tokens, usage.accuracy) == (None, None, "exact")
         assert (usage.dialect, usage.outcome) == ("responses", "completed")
+
+
+def test_a_key_of_few_models_reads_the_responses_of_its_tenant() -> None:
+    """Which model made a response is not known any more; what the key may do otherwise still counts."""
+    bench = Bench()
+    path = f"/v1/responses/{new_id(bench.lane.desk.house.salt('ten_search'))}"
+    for limits, sent in (
+        ({"models": ("adapter",)}, True),
+        ({"endpoints": ("/v1/completions",)}, False),
+    ):
+        bench.forget()
+        bench.directory.known[KEY] = Principal(msgspec.structs.replace(KEY_RECORD, **limits), {})
+        bench.send(get(path))
+        assert bool(bench.upstream.written) == sent
+        assert bench.recorder.decisions[0].model is None
+        bench.answer(load("responses_retrieve").wire() if sent else b"")
+        assert bool(bench.recorder.closes) == sent
 
 
 @pytest.mark.parametrize("salt", [OTHER, ""])
