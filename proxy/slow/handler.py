@@ -4,10 +4,11 @@
 # (mitmproxy annotates only a part of itself)
 
 import asyncio
+import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.options import Options
@@ -77,6 +78,12 @@ class Handler(server.LiveConnectionHandler):
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Ignore it: there are no addons, our layers answer the hooks that matter."""
+
+    def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
+        """Log for mitmproxy, which goes on after an error in a layer: nobody knows what state that is in."""
+        super().log(message, level, exc_info)
+        if exc_info is not None:
+            self.cut()
 
     def tell(self, event: events.Event) -> None:
         """Give the layers an event, soon."""

@@ -330,6 +330,18 @@ async def test_bytes_that_are_no_http2() -> None:
         await emptied(it)
 
 
+async def test_an_error_of_our_own_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mitmproxy would go on, and the client would wait for ever."""
+    async with proxy(slowly) as it, client(it.traffic.port) as h2:
+        number = h2.ask(body=STREAM)
+        await h2.got(number, 1)
+        monkeypatch.setattr("proxy.slow.http2.Http2._balance", lambda _self: 1 / 0)
+        async with asyncio.timeout(20):
+            await h2.closed.wait()
+        assert (await it.settled()).outcome == "proxy_lost"
+        await emptied(it)
+
+
 async def test_httpx() -> None:
     async with (
         proxy(unary) as it,

@@ -116,6 +116,11 @@ def test_a_client_that_knows_nothing_of_the_proxy() -> None:
         looping = curl("10.77.2.2:8000/health", "-w", "%{http_code}")
         assert looping.stdout.endswith("502"), looping
         assert proxy.poll() is None
+        proxy.terminate()
+        said = proxy.stdout.read()
+        assert said.count("it is our own") == 1
+        assert said.count("not an upstream") == 1
+        assert said.count("it was not redirected") == 1
     finally:
         for process in running:
             process.terminate()
