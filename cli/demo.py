@@ -20,6 +20,8 @@ from contracts.clock import rfc3339, utc_now
 TENANTS: Final = ("Search", "Support", "Research")
 WRONG_KEY: Final = "wb_live_a_key_that_nobody_gave_out"
 WEIGHTS: Final = {"unary": 5, "stream": 5, "cancelled": 1, "wrong key": 1}
+PATHS: Final = {"/v1/chat/completions": 4, "/v1/responses": 1, "/v1/messages": 1}
+"""What every vLLM that generates answers."""
 LEDGER_SECONDS: Final = 20.0
 
 
@@ -52,15 +54,16 @@ class Load:
 
     async def _request(self, http: httpx.AsyncClient, key: str, mix: random.Random) -> None:
         kind = mix.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        body = {
-            "model": self.model,
-            "stream": kind in ("stream", "cancelled"),
-            "max_tokens": mix.randint(5, 200),
-            "messages": [{"role": "user", "content": "Tell me about weighbridges. " * mix.randint(1, 20)}],
-        }
+        path = mix.choices(list(PATHS), list(PATHS.values()))[0]
+        tokens, words = mix.randint(5, 200), "Tell me about weighbridges. " * mix.randint(1, 20)
+        body: Json = {"model": self.model, "stream": kind in ("stream", "cancelled")}
+        if path == "/v1/responses":
+            body |= {"max_output_tokens": tokens, "input": words}
+        else:
+            body |= {"max_tokens": tokens, "messages": [{"role": "user", "content": words}]}
         headers = {"authorization": f"Bearer {WRONG_KEY if kind == 'wrong key' else key}"}
         try:
-            async with http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer:
+            async with http.stream("POST", path, json=body, headers=headers) as answer:
                 self.admitted += answer.status_code == 200
                 async for _ in answer.aiter_bytes():
                     if kind == "cancelled":

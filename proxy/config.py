@@ -1,7 +1,11 @@
 """What the traffic side of a proxy process is told when it starts. Plain values: `proxy.settings` reads them."""
 
-from dataclasses import dataclass, field
+import ssl
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from proxy.tls import upstream_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class Timeouts:
 class TrafficConfig:
     """One upstream and the address it is served at. Sizes are bytes.
 
-    `upstream` is `http://host:port` or `https://host:port`. `cache_salt_key` is the secret under which a tenant's prefix
+    `upstream` is `http://host:port` or `https://host:port`, in transparent mode perhaps several with commas between:
+    `each` takes them apart. `cache_salt_key` is the secret under which a tenant's prefix
     cache salt is derived: the same for all proxies of an installation.
     """
 
@@ -35,9 +40,18 @@ class TrafficConfig:
     reuse_port: bool = False
     """Several processes share the port. Check first that nobody else has it: this hides that."""
     upstream_api_key: str | None = field(default=None, repr=False)
+    free_paths: tuple[str, ...] = ()
+    """Paths that pass unmetered, see `proxy.dialects.table.free`."""
     max_body: int = 32 << 20
     max_head: int = 64 << 10
     timeouts: Timeouts = Timeouts()
+    transparent: bool = False
+    """Connections come redirected: where they were going to says which upstream is meant."""
+    tls_files: tuple[Path, Path] | None = None
+    """Certificate and key for clients."""
+    upstream_ca: Path | None = None
+    upstream_files: tuple[Path, Path] | None = None
+    """Certificate and key for vLLM."""
     models_interval: float = 30.0
     """Seconds between two looks at the upstream's list of models."""
     progress_interval: float = 5.0
@@ -50,6 +64,17 @@ class TrafficConfig:
         if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/") or url.query:
             raise ValueError(f"upstream must be http://host:port or https://host:port, got {self.upstream!r}")
         return url.hostname, url.port or (443 if self.tls else 80)
+
+    def each(self) -> "tuple[TrafficConfig, ...]":
+        """Return one for each upstream; where there are several, each is an instance under its own address."""
+        upstreams = self.upstream.split(",")
+        if len(upstreams) == 1:
+            return (self,)
+        return tuple(replace(self, upstream=one, instance=one.partition("://")[2]) for one in upstreams)
+
+    def upstream_tls(self) -> ssl.SSLContext | None:
+        """Return how to speak TLS with the upstream, None when it speaks none. Raises OSError."""
+        return upstream_context(self.upstream_ca, *(self.upstream_files or (None, None))) if self.tls else None
 
     @property
     def tls(self) -> bool:

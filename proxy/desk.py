@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from contracts.clock import utc_now
 from contracts.events import Outcome
 from proxy.config import TrafficConfig
+from proxy.dialects import table
 from proxy.errors import Answer
 from proxy.exchange import Exchange, House
 from proxy.meters import Meters
@@ -32,7 +33,10 @@ class Desk:
         directory: KeyDirectory,
         registry: CollectorRegistry,
         fetch_models: Fetch,
+        *,
+        meters: Meters | None = None,
     ) -> None:
+        """`meters`: those of a process with several upstreams; else they are made in `registry`."""
         key = config.upstream_api_key
         self.house = House(
             instance=config.instance,
@@ -42,6 +46,7 @@ class Desk:
             salt=_salter(config.cache_salt_key),
             models=Catalog(),
             fingerprint=Fingerprint(),
+            opened=table.free(config.free_paths),
         )
         self.models = ModelWatch(fetch_models, config.models_interval, self._list)
         self.in_flight = 0
@@ -49,7 +54,7 @@ class Desk:
         """How many requests wait for a connection to the upstream."""
         self._recorder = recorder
         self._directory = directory
-        self._meters = Meters(registry)
+        self._meters = meters if meters is not None else Meters(registry)
 
     def open(self, arrival: Arrival) -> tuple[Exchange, Decided | Ask]:
         """Begin an exchange. An `Ask` in return has to wait: pass it to `wait`."""

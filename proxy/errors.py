@@ -1,4 +1,4 @@
-"""What the proxy answers itself: the table of codes, and an error's body in OpenAI's shape."""
+"""What the proxy answers itself: the table of codes, and an error's body in the shape that an API's clients expect."""
 
 from http import HTTPStatus
 from typing import Final, Literal
@@ -22,6 +22,7 @@ STATUS: Final[dict[str, tuple[int, str]]] = {
     "address_not_allowed": (403, "permission_error"),
     "unknown_endpoint": (404, _INVALID),
     "model_not_found": (404, _INVALID),
+    "response_not_found": (404, _INVALID),
     "method_not_allowed": (405, _INVALID),
     "unsupported_media_type": (415, _INVALID),
     "request_too_large": (413, _INVALID),
@@ -40,12 +41,32 @@ STATUS: Final[dict[str, tuple[int, str]]] = {
 }
 """Code → status and OpenAI's error type. Codes and statuses are promises to clients."""
 
-PHRASES: Final[dict[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus}
-_PARAM: Final = {"model_not_found": "model", "model_not_allowed": "model"}
+_OVERLOADED: Final = 529
+ANTHROPIC: Final[dict[int, tuple[int, str]]] = {
+    400: (400, "invalid_request_error"),
+    401: (401, "authentication_error"),
+    403: (403, "permission_error"),
+    404: (404, "not_found_error"),
+    405: (405, "not_found_error"),
+    413: (413, "request_too_large"),
+    415: (415, "not_found_error"),
+    429: (429, "rate_limit_error"),
+    431: (431, "request_too_large"),
+    500: (500, "api_error"),
+    502: (502, "api_error"),
+    503: (_OVERLOADED, "overloaded_error"),
+    504: (504, "timeout_error"),
+}
+"""OpenAI's status → Anthropic's status and error type."""
+
+PHRASES: Final[dict[int, bytes]] = {status.value: status.phrase.encode() for status in HTTPStatus} | {
+    _OVERLOADED: b"Overloaded"
+}
+_PARAM: Final = {"model_not_found": "model", "model_not_allowed": "model", "response_not_found": "response_id"}
 _encode = msgspec.json.Encoder().encode
 
 Headers = list[tuple[bytes, bytes]]
-Shape = Literal["openai"]
+Shape = Literal["openai", "anthropic"]
 """Whose shape an error's body has: each dialect's clients expect their own."""
 
 
@@ -60,13 +81,25 @@ class Answer:
         self.body = body
 
 
+def own(body: bytes, request_id: str) -> Answer:
+    """Return an answer of JSON that the proxy gives in vLLM's place."""
+    return Answer(200, [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())], body)
+
+
 def answer(refusal: Refusal, request_id: str, shape: Shape = "openai") -> Answer:
     """Return the answer for a refusal; a code that the table lacks raises KeyError."""
     status, kind = STATUS[refusal.code]
-    error = {"message": refusal.message, "type": kind, "param": _PARAM.get(refusal.code), "code": refusal.code}
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
-    if status in (429, 503):
+    if shape == "anthropic":
+        status, kind = ANTHROPIC[status]
+        headers.append((b"request-id", request_id.encode()))
+        error: dict[str, object] = {"type": kind, "message": refusal.message}
+        body = _encode({"type": "error", "error": error, "request_id": request_id})
+    else:
+        error = {"message": refusal.message, "type": kind, "param": _PARAM.get(refusal.code), "code": refusal.code}
+        body = _encode({"error": error})
+    if status in (429, 503, _OVERLOADED):
         headers.append((b"retry-after", b"1"))
     elif status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    return Answer(status, headers, _encode({"error": error}))
+    return Answer(status, headers, body)

@@ -13,17 +13,18 @@ from typing import Literal
 
 from contracts.events import Accuracy, Outcome, RequestData, UsageData
 from proxy import admission, errors, headers
-from proxy.dialects import table
+from proxy.dialects import refused, table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
 from proxy.facts import Facts, text
+from proxy.head_usage import take_head
 from proxy.headers import Headers
 from proxy.models import Catalog
 from proxy.ports import Principal, Refusal
 from proxy.sse import Fingerprint
 from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
 from proxy.usage import Tokens
-from proxy.watch import Watcher
+from proxy.watch import SessionWatcher, Watcher
 
 State = Literal["received", "denied", "admitted", "forwarded", "streaming", "settled"]
 """Where a request is."""
@@ -33,9 +34,10 @@ class House:
     """What all exchanges of one upstream share.
 
     `authorization` is the upstream's own key, as a header value; `salt` gives a tenant the salt of its cached prefixes.
+    `opened` are the paths that the operator lets pass unmetered.
     """
 
-    __slots__ = ("authorization", "epoch", "fingerprint", "instance", "models", "producer", "salt")
+    __slots__ = ("authorization", "epoch", "fingerprint", "instance", "models", "opened", "producer", "salt")
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class House:
         salt: Callable[[str], str],
         models: Catalog,
         fingerprint: Fingerprint,
+        opened: dict[bytes, table.Route] | None = None,
     ) -> None:
         self.instance = instance
         self.producer = producer
@@ -54,6 +57,7 @@ class House:
         self.salt = salt
         self.models = models
         self.fingerprint = fingerprint
+        self.opened = opened if opened is not None else {}
 
 
 class Exchange:
@@ -97,10 +101,10 @@ class Exchange:
     def receive(self) -> Step:
         """Find the route; say what must be known to decide."""
         arrival, facts = self._facts.arrival, self._facts
-        found = table.find(arrival.target)
+        found = table.find(arrival.target, self._house.opened)
         if found is None:
             facts.endpoint = text(arrival.target.partition(b"?")[0]) or ""
-            return self.deny(Refusal("unknown_endpoint", "This path is not served here."))
+            return self.deny(refused.refusal(arrival.target))
         self._route, self._parameter = route, _ = found
         facts.endpoint = route.path
         if arrival.method not in route.methods:
@@ -126,13 +130,19 @@ class Exchange:
         if dialect is None:
             refusal = admission.check(key, route.path, None, arrival.client_address, now)
             unfit = refusal is not None and refusal.code != "model_not_allowed"  # a free path names no model
-            return self.deny(refusal) if refusal is not None and unfit else self._pass_free()
+            if refusal is not None and unfit:
+                return self.deny(refusal)
+            shortened = route.lists_models and key.models is not None
+            return self._list_models(may_ask=True) if shortened else self._pass_free()
         kind = arrival.fields.get(b"content-type", b"")
         try:
-            call = dialect.read(Asked(arrival.body, self._house.salt(key.tenant), kind, self._parameter))
+            call = dialect.read(
+                Asked(arrival.body, self._house.salt(key.tenant), kind, self._parameter, arrival.fields)
+            )
         except BadRequestError as error:
             return self.deny(Refusal(error.code, str(error)))
         self._call = facts.call = call
+        facts.model = call.model
         self._dialect = call.by or dialect
         facts.dialect = self._dialect.name
         return self._decide(who, route, call, now, may_ask=True)
@@ -140,13 +150,16 @@ class Exchange:
     def listed(self, now: datetime) -> Step:
         """Decide, with what is known of the upstream's models."""
         who, route, call = self._principal, self._route, self._call
-        assert who is not None
-        assert route is not None
-        assert call is not None
+        if call is None or who is None or route is None:
+            return self._list_models(may_ask=False)
         return self._decide(who, route, call, now, may_ask=False)
 
     def _decide(self, who: Principal, route: table.Route, call: Call, now: datetime, may_ask: bool) -> Step:
         facts, models = self._facts, self._house.models
+        if call.of_no_model:
+            refusal = admission.check(who.key, route.path, None, facts.arrival.client_address, now)
+            unfit = refusal is not None and refusal.code != "model_not_allowed"
+            return self.deny(refusal) if refusal is not None and unfit else self._admit(call, now)
         model = call.model if call.model is not None else models.default
         facts.model = model  # who names none is billed for the one that answers
         served = models.by_name.get(model) if model is not None else None
@@ -157,11 +170,14 @@ class Exchange:
             return self.deny(refusal)
         if served is None and models.listed:
             return self.deny(Refusal("model_not_found", f"The model `{call.model}` does not exist."))
-        self.state, self.admitted = "admitted", True
-        facts.admitted_at = now
         if served is not None:
             facts.served_model, facts.base_model = served
-        self.decision = facts.admitted()
+        return self._admit(call, now)
+
+    def _admit(self, call: Call, now: datetime) -> Forward:
+        self.state, self.admitted = "admitted", True
+        self._facts.admitted_at = now
+        self.decision = self._facts.admitted()
         return self._forward(call.body, metered=True)
 
     def deny(self, refusal: Refusal) -> Answer:
@@ -185,10 +201,15 @@ class Exchange:
         if self.admitted and call is not None and dialect is not None:
             facts.first_byte_at = now
             facts.status = facts.upstream_status = status
-            if status == 200:
+            if status in (200, 101):
                 kind = fields.get(b"content-type", b"")
                 self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
-        return headers.to_client(received, self.request_id)
+                if call.usage_header is not None:
+                    self._watcher, received = take_head(call, received, fields)
+        passed = headers.to_client(received, self.request_id)
+        if self._route is not None and self._route.errors == "anthropic":
+            passed.append((b"request-id", self.request_id.encode()))
+        return passed
 
     def passed(self, data: bytes, last: bool) -> bytes:
         """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError.
@@ -216,6 +237,27 @@ class Exchange:
         """Count bytes that nobody gets: the client left. Raises sse.StreamError."""
         if self._watcher is not None:
             self._watcher.feed(data, last)
+
+    def said(self, data: bytes, now: datetime) -> Refusal | None:
+        """Take a message of the client in a session that is open; a refusal says why it must not be passed on."""
+        facts, watcher, who, route = self._facts, self._watcher, self._principal, self._route
+        if not self.admitted or who is None or route is None or not isinstance(watcher, SessionWatcher):
+            return None
+        facts.request_bytes += len(data)
+        try:
+            model = watcher.said(data)
+        except BadRequestError as error:
+            return Refusal(error.code, str(error))
+        if model is None or model == facts.model:
+            return None
+        served = self._house.models.by_name.get(model)
+        if served is None and self._house.models.listed:
+            return Refusal("model_not_found", f"The model `{model}` does not exist.")
+        refusal = admission.check(who.key, route.path, model, facts.arrival.client_address, now)
+        if refusal is None:
+            facts.model = model
+            facts.served_model, facts.base_model = served if served is not None else (None, None)
+        return refusal
 
     @property
     def metered(self) -> bool:
@@ -258,12 +300,12 @@ class Exchange:
         self.state = "settled"
         if watcher is None:
             # Not sent, or refused by vLLM: nothing was generated. Otherwise nobody knows what was.
-            nothing = facts.forwarded_at is None or (status is not None and 300 <= status < 500)
+            nothing = facts.forwarded_at is None or (status is not None and 300 <= status < 500) or call.free
             return facts.usage(call, None, Tokens(), outcome, "exact" if nothing else "unknown", error_code, now)
         count = watcher.count()
         if count is None:
             return facts.usage(call, watcher, Tokens(), outcome, "unknown", error_code, now)
-        accuracy: Accuracy = "exact" if count.whole and whole else "estimated"
+        accuracy: Accuracy = "exact" if count.final or (count.whole and whole) else "estimated"
         return facts.usage(call, watcher, count.tokens, outcome, accuracy, error_code, now)
 
     def fail(self, code: str, message: str) -> Answer:
@@ -276,7 +318,22 @@ class Exchange:
 
     @property
     def _shape(self) -> errors.Shape:
-        return self._route.errors if self._route is not None else "openai"
+        route = self._route
+        if route is None:  # refused before it was looked for
+            found = table.find(self._facts.arrival.target)
+            route = found[0] if found is not None else None
+        return route.errors if route is not None else "openai"
+
+    def _list_models(self, may_ask: bool) -> Step:
+        """Answer in vLLM's place: its list has models that this key may not use."""
+        who, models = self._principal, self._house.models
+        assert who is not None
+        self.state = "admitted"
+        if may_ask:
+            return AskModels()
+        if not models.listed:
+            return self.fail("upstream_unreachable", "vLLM did not say which models it serves.")
+        return errors.own(models.listing(who.key.models or ()), self.request_id)
 
     def _pass_free(self) -> Forward:
         self.state = "admitted"

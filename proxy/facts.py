@@ -34,6 +34,7 @@ class Facts:
         "key",
         "model",
         "producer",
+        "request_bytes",
         "request_id",
         "response_bytes",
         "served_model",
@@ -62,6 +63,7 @@ class Facts:
         self.first_token_at: datetime | None = None
         self.status: int | None = None
         self.upstream_status: int | None = None
+        self.request_bytes = arrival.size
         self.response_bytes: int | None = None
 
     def denied(self, status: int, refusal: Refusal) -> RequestData:
@@ -156,7 +158,7 @@ class Facts:
             first_byte_at=self.first_byte_at,
             first_token_at=self.first_token_at,
             last_byte_at=now,
-            request_bytes=arrival.size,
+            request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
             client_address=arrival.client_address,
             user_agent=text(arrival.fields.get(b"user-agent")),

@@ -25,7 +25,13 @@ _HOP: Final = frozenset(
         b"upgrade",
     }
 )
-_NOT_UPSTREAM: Final = _HOP | {b"authorization", b"x-api-key", b"x-request-id", b"x-data-parallel-rank"}
+_NOT_UPSTREAM: Final = _HOP | {
+    b"authorization",
+    b"x-amzn-sagemaker-adapter-identifier",  # written into the body
+    b"x-api-key",
+    b"x-data-parallel-rank",
+    b"x-request-id",
+}
 _FRAMING: Final = {b"content-length", b"transfer-encoding", b"trailer"}
 _NOT_DOWN: Final = (_HOP - _FRAMING) | {b"x-request-id"}
 _NOT_METERED: Final = _NOT_UPSTREAM | {b"accept-encoding"}

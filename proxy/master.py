@@ -9,11 +9,11 @@ import logging
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from mitmproxy import master, options
+from mitmproxy import ctx, master, options
 from mitmproxy.addons import core, proxyserver
-from mitmproxy.proxy import context, layers, mode_servers, mode_specs
+from mitmproxy.proxy import context, mode_servers, mode_specs
 from prometheus_client import CollectorRegistry
 
 from proxy.config import TrafficConfig
@@ -21,19 +21,27 @@ from proxy.desk import Desk
 from proxy.lane.fetch import fetch
 from proxy.lane.front import Front
 from proxy.lane.lane import Lane
+from proxy.lane.origin import Meant, plain
 from proxy.lane.pool import Pool
+from proxy.meters import Meters
 from proxy.ports import KeyDirectory, Recorder
-from proxy.refuse import Refuse
+from proxy.slow.handler import HandedDown, Handler, MakeLayer
+from proxy.slow.http2 import Http2
+from proxy.slow.realtime import Realtime
+from proxy.tls import HANDSHAKE_SECONDS, ServerTls
 
 BACKLOG: Final = 4096  # asyncio's 100 loses connections when many come at once
 MODELS_SECONDS: Final = 5.0
+MAX_HANDSHAKE: Final = "64k"
+"""The body that may come with an upgrade, or with vLLM's refusal of one."""
 
 
 class Traffic:
     """A serving traffic side, as the process around it sees it."""
 
-    def __init__(self, lane: Lane, listener: "Listener", running: master.Master) -> None:
-        self._lane = lane
+    def __init__(self, lanes: "Lanes", listener: "Listener", running: master.Master) -> None:
+        self._lanes = lanes
+        self._lane = lanes.all[0]
         self._listener = listener
         self._master = running
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,7 +54,7 @@ class Traffic:
     @property
     def in_flight(self) -> int:
         """Return how many metered requests were admitted and not yet answered."""
-        return self._lane.desk.in_flight
+        return sum(lane.desk.in_flight for lane in self._lanes.all)
 
     @property
     def model(self) -> str | None:
@@ -58,24 +66,43 @@ class Traffic:
         for instance in self._listener.servers:
             if instance.is_running:
                 await instance.stop()
-        await self._lane.drain(seconds)
+        await asyncio.gather(*(lane.drain(seconds) for lane in self._lanes.all))
         self._master.shutdown()
 
     def reload(self) -> None:
-        """Read again what can change while serving (SIGHUP): the upstream's list of models."""
-        task = asyncio.get_running_loop().create_task(self._lane.desk.models.refresh())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Read again what can change while serving (SIGHUP): the certificate, the upstream's list of models."""
+        if self._lanes.tls is not None:
+            self._lanes.tls.reload()
+        for lane in self._lanes.all:
+            task = asyncio.get_running_loop().create_task(lane.desk.models.refresh())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+class Lanes:
+    """One lane for each upstream, and how a connection finds its own."""
+
+    def __init__(
+        self, config: TrafficConfig, recorder: Recorder, directory: KeyDirectory, registry: CollectorRegistry
+    ) -> None:
+        """Raises ValueError when an upstream is no URL, OSError when a certificate cannot be used."""
+        meters = Meters(registry)
+        self.all = [_lane(each, recorder, directory, registry, meters.share()) for each in config.each()]
+        self.tls = ServerTls(*config.tls_files) if config.tls_files is not None else None
+        places = {
+            (plain(lane.config.address[0]), lane.config.address[1]): lane for lane in self.all if config.transparent
+        }
+        self.meant = Meant(places) if config.transparent else None
 
 
 class Listener(proxyserver.Proxyserver):
-    """mitmproxy's server addon, with the lane that its server hands plain HTTP/1.1 to. It owns the listening socket."""
+    """mitmproxy's server addon, with the lanes that its server hands connections to. It owns the listening socket."""
 
     name = "proxyserver"
 
-    def __init__(self, lane: Lane, listening: socket.socket) -> None:
+    def __init__(self, lanes: Lanes, listening: socket.socket) -> None:
         super().__init__()
-        self.lane = lane
+        self.lanes = lanes
         self.listening = listening
         self.port: int = listening.getsockname()[1]
         self.opened: Callable[[], None] = lambda: None
@@ -97,21 +124,27 @@ class MeteredInstance(mode_servers.AsyncioServerInstance[MeteredMode]):
 
     async def listen(self, _host: str, _port: int) -> list[Any]:
         """Serve the socket that is bound already."""
-        loop = asyncio.get_running_loop()
-        front = partial(Front, self.manager.lane, self.hand_down)
-        return [await loop.create_server(front, sock=self.manager.listening, backlog=BACKLOG)]
+        lanes, loop = self.manager.lanes, asyncio.get_running_loop()
+        front = partial(Front, lanes.all[0], lanes.meant, self.hand_down)
+        secure = lanes.tls.context if lanes.tls is not None else None
+        patience = HANDSHAKE_SECONDS if secure is not None else None
+        server = await loop.create_server(
+            front, sock=self.manager.listening, backlog=BACKLOG, ssl=secure, ssl_handshake_timeout=patience
+        )
+        return [server]
 
-    def hand_down(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Give a connection to mitmproxy, with the bytes read so far."""
-        reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(reader, self.handle_stream)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        protocol.data_received(data)
+    def hand_down(self, lane: Lane, transport: asyncio.Transport, data: bytes) -> None:
+        """Give a connection to mitmproxy's layers, with the bytes read so far."""
+        make_layer: MakeLayer = Http2 if data.startswith(b"PRI ") else Realtime
 
-    def make_top_layer(self, connection: context.Context) -> layers.modes.ReverseProxy:
-        """Return mitmproxy's own layer of reverse mode."""
-        return layers.modes.ReverseProxy(connection)
+        def made(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Handler:
+            return Handler(lane, reader, writer, options=ctx.options, mode=self.mode, make_layer=make_layer)
+
+        HandedDown(made).take(transport, data)
+
+    def make_top_layer(self, _connection: context.Context) -> NoReturn:
+        """Never asked: connections come from `hand_down`, and bring their layer along."""
+        raise NotImplementedError
 
 
 async def serve(
@@ -125,21 +158,21 @@ async def serve(
 
     `started` is called once, when the port is open. The caller keeps the `Traffic` and calls `drain` on SIGTERM.
     Several processes may serve the same port (`reuse_port`). Raises OSError when the port is taken, ValueError when
-    the upstream is no URL.
+    the upstream is no URL. SSLError is an OSError.
     """
-    lane = _lane(config, recorder, directory, registry)
+    lanes = Lanes(config, recorder, directory, registry)
     listening = bind(config.listen_host, config.listen_port, config.reuse_port)
     logging.getLogger("mitmproxy").setLevel(logging.WARNING)
-    opts = options.Options(mode=[f"metered:{config.upstream}"])
+    opts = options.Options(mode=[f"metered:{lanes.all[0].config.upstream}"])
     running = master.Master(opts, event_loop=asyncio.get_running_loop(), with_termlog=False)
-    listener = Listener(lane, listening)
-    running.addons.add(core.Core(), listener, Refuse())
-    opts.update(connection_strategy="lazy")
-    listener.opened = lambda: started(Traffic(lane, listener, running))
+    listener = Listener(lanes, listening)
+    running.addons.add(core.Core(), listener)
+    opts.update(connection_strategy="lazy", keep_host_header=True, body_size_limit=MAX_HANDSHAKE)
+    listener.opened = lambda: started(Traffic(lanes, listener, running))
     gc.collect()
     gc.freeze()  # what is loaded now stays: do not look through it again at every collection
     async with asyncio.TaskGroup() as tasks:
-        background = [tasks.create_task(lane.sweep()), tasks.create_task(lane.desk.models.run())]
+        background = [tasks.create_task(work) for lane in lanes.all for work in (lane.sweep(), lane.desk.models.run())]
         await running.run()
         for task in background:
             task.cancel()
@@ -163,12 +196,14 @@ def bind(host: str, port: int, reuse_port: bool) -> socket.socket:
     return listening
 
 
-def _lane(config: TrafficConfig, recorder: Recorder, directory: KeyDirectory, registry: CollectorRegistry) -> Lane:
-    pool = Pool(config.address, config.tls, config.timeouts.connect)
+def _lane(
+    config: TrafficConfig, recorder: Recorder, directory: KeyDirectory, registry: CollectorRegistry, meters: Meters
+) -> Lane:
+    pool = Pool(config.address, config.upstream_tls(), config.timeouts.connect)
     host = config.upstream.partition("://")[2].rstrip("/").encode()
     fields = [(b"host", host), (b"accept", b"application/json")]
     if config.upstream_api_key:
         fields.append((b"authorization", b"Bearer " + config.upstream_api_key.encode()))
     fetch_models = partial(fetch, pool, b"/v1/models", fields, MODELS_SECONDS)
-    desk = Desk(config, recorder, directory, registry, fetch_models)
+    desk = Desk(config, recorder, directory, registry, fetch_models, meters=meters)
     return Lane(config=config, desk=desk, pool=pool, clients=set(), emptied=asyncio.Event())

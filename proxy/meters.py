@@ -5,6 +5,7 @@ A metric's `inc` takes a lock and, with several workers, writes into a mapped fi
 
 from bisect import bisect_left
 from collections import Counter as Tally
+from copy import copy
 
 from prometheus_client import CollectorRegistry, Histogram
 
@@ -57,6 +58,19 @@ class Meters:
         self._first_token = metrics.FIRST_TOKEN.histogram(registry)
         self._in_flight = metrics.IN_FLIGHT.gauge(registry)
         self._queued = metrics.QUEUED.gauge(registry)
+        self._family = [self]
+        self.clear()
+
+    def share(self) -> "Meters":
+        """Return meters of another upstream, written into the same metrics: these exist once in a process."""
+        other = copy(self)
+        other.clear()
+        self._family.append(other)
+        return other
+
+    def clear(self) -> None:
+        """Forget what was counted and not written yet."""
+        self.now = (0, 0)
         self._ended: dict[tuple[str | None, str, int | None, str], _Ended] = {}
         self._refused: Tally[str | None] = Tally()
 
@@ -83,8 +97,9 @@ class Meters:
 
     def flush(self, in_flight: int, queued: int) -> None:
         """Write out what was counted since the last time, and how many requests run and wait."""
-        self._in_flight.set(in_flight)
-        self._queued.set(queued)
+        self.now = (in_flight, queued)
+        self._in_flight.set(sum(each.now[0] for each in self._family))
+        self._queued.set(sum(each.now[1] for each in self._family))
         for (served, endpoint, status, outcome), ended in self._ended.items():
             model = served or "unknown"
             self._requests.labels(model, endpoint, str(status), outcome).inc(ended.requests)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, NamedTuple
 
 import msgspec
@@ -28,6 +28,13 @@ class Catalog(msgspec.Struct, frozen=True):
     by_name: dict[str, Served] = {}
     default: str | None = None
     """The model of a request that names none."""
+    cards: dict[str, bytes] = {}
+    """By name, what the upstream says of each model, as JSON."""
+
+    def listing(self, names: Collection[str]) -> bytes:
+        """Return the upstream's list with none but these models, as it would write it."""
+        cards = [card for name, card in self.cards.items() if name in names]
+        return b'{"object":"list","data":[' + b",".join(cards) + b"]}"
 
 
 class _Card(msgspec.Struct):
@@ -36,10 +43,11 @@ class _Card(msgspec.Struct):
 
 
 class _List(msgspec.Struct):
-    data: list[_Card]
+    data: list[msgspec.Raw]
 
 
 _decode = msgspec.json.Decoder(_List).decode
+_card = msgspec.json.Decoder(_Card).decode
 
 Fetch = Callable[[], Awaitable[tuple[int, bytes]]]
 """Get `/v1/models` from the upstream: status and body. Raises OSError when there is no answer."""
@@ -47,9 +55,14 @@ Fetch = Callable[[], Awaitable[tuple[int, bytes]]]
 
 def read(body: bytes) -> Catalog:
     """Read a model list. An adapter names its base model as `parent`. Raises msgspec.DecodeError."""
-    cards = _decode(body).data
-    by_name = {card.id: Served(card.id, card.parent or card.id) for card in cards}
-    return Catalog(listed=True, by_name=by_name, default=cards[0].id if cards else None)
+    raw = [bytes(card) for card in _decode(body).data]
+    cards = [_card(card) for card in raw]
+    return Catalog(
+        listed=True,
+        by_name={card.id: Served(card.id, card.parent or card.id) for card in cards},
+        default=cards[0].id if cards else None,
+        cards={card.id: text for card, text in zip(cards, raw, strict=True)},
+    )
 
 
 class ModelWatch:

@@ -29,8 +29,14 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_url: str
     key_pepper: str
     upstream: str
+    mode: Literal["reverse", "transparent"]
+    upstream_ca: str | None
+    upstream_cert: str | None
+    upstream_key: str | None
     upstream_api_key: str | None
     listen: str
+    tls_cert: str | None
+    tls_key: str | None
     admin: str
     instance: str
     workers: int
@@ -46,6 +52,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout: float
     total_timeout: float
     trusted_proxies: tuple[str, ...]
+    free_paths: tuple[str, ...]
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -71,6 +78,11 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The instance as part of a file name."""
         return quote(self.instance, safe="")
 
+    def each(self) -> "list[Plain]":
+        """Return the settings for each upstream alone, under the instance that it is."""
+        configs = self.traffic(("", 0)).each()
+        return [msgspec.structs.replace(self, upstream=one.upstream, instance=one.instance) for one in configs]
+
     def traffic(self, listen: tuple[str, int]) -> TrafficConfig:
         """Return what the traffic side is told."""
         return TrafficConfig(
@@ -81,7 +93,12 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             instance=self.instance,
             cache_salt_key=hmac.digest(self.pepper, b"cache_salt", "sha256"),
             upstream_api_key=self.upstream_api_key,
+            free_paths=self.free_paths,
             max_body=self.max_body_bytes,
+            transparent=self.mode == "transparent",
+            tls_files=_pair(self.tls_cert, self.tls_key),
+            upstream_ca=Path(self.upstream_ca) if self.upstream_ca is not None else None,
+            upstream_files=_pair(self.upstream_cert, self.upstream_key),
             timeouts=Timeouts(
                 connect=self.connect_timeout,
                 first_byte=self.first_byte_timeout,
@@ -89,6 +106,10 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 total=self.total_timeout,
             ),
         )
+
+
+def _pair(certificate: str | None, key: str | None) -> tuple[Path, Path] | None:
+    return (Path(certificate), Path(key)) if certificate is not None and key is not None else None
 
 
 def address(text: str) -> tuple[str, int]:

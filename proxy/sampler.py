@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from prometheus_client import CollectorRegistry
+from prometheus_client import Gauge
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from contracts import events, metrics, topics
@@ -38,13 +38,15 @@ _log = structlog.get_logger(__name__)
 class Sampler:
     """Samples one upstream. `healthy` is the last answer of its health check, None before the first."""
 
-    def __init__(self, settings: Plain, registry: CollectorRegistry, clock: Clock) -> None:
+    def __init__(self, settings: Plain, up: Gauge, clock: Clock, alone: bool = True) -> None:
+        """`up`: the gauge of all upstreams; `alone`: this is the only upstream of the proxy."""
         self.healthy: bool | None = None
+        self._alone = alone
         self._instance, self._clock = settings.instance, clock
         self._producer_name, self._epoch, self._count = source(settings.instance), new_epoch(), 0
-        self._up = metrics.UPSTREAM_UP.gauge(registry).labels(settings.instance)
+        self._up = up.labels(settings.instance)
         traffic = settings.traffic(("", 0))
-        self._pool = Pool(traffic.address, traffic.tls, traffic.timeouts.connect)
+        self._pool = Pool(traffic.address, traffic.upstream_tls(), traffic.timeouts.connect)
         self._headers = [(b"host", settings.upstream.partition("://")[2].encode())]
         if settings.upstream_api_key is not None:
             self._headers.append((b"authorization", b"Bearer " + settings.upstream_api_key.encode()))
@@ -55,23 +57,31 @@ class Sampler:
         """Sample until cancelled."""
         try:
             while True:
-                await self._publish(await self._sample())
+                data = await self._sample()
+                if data is not None:
+                    await self._publish(data)
                 await asyncio.sleep(EVERY if self.healthy else EVERY_UNHEALTHY)
         finally:
             await self._disconnect()
 
-    async def _sample(self) -> InstanceData:
+    async def _sample(self) -> InstanceData | None:
         self.healthy, engine = await self._look()
         self._up.set(int(self.healthy))
-        counts = _shared_counts(Path(os.environ[METRICS_VARIABLE]))
+        if self._alone:
+            counts = _shared_counts(Path(os.environ[METRICS_VARIABLE]))
+            in_flight, queued = counts.get(metrics.IN_FLIGHT.name, 0), counts.get(metrics.QUEUED.name, 0)
+        elif engine.running is None or engine.waiting is None:
+            return None  # what the workers count is of all upstreams together, and the engine does not say
+        else:
+            in_flight, queued = engine.running + engine.waiting, 0
         return InstanceData(
             producer=self._producer_name,
             instance=self._instance,
             model=engine.model,
             sampled_at=self._clock(),
             healthy=self.healthy,
-            in_flight=counts.get(metrics.IN_FLIGHT.name, 0),
-            queued=counts.get(metrics.QUEUED.name, 0),
+            in_flight=in_flight,
+            queued=queued,
             running=engine.running,
             waiting=engine.waiting,
             kv_cache_usage=engine.kv_cache_usage,

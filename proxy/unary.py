@@ -55,7 +55,7 @@ class UnaryWatcher:
         self._body.append(data)
         self._size += len(data)
         if self._size > KEPT:
-            self._scan()
+            self._scan(b"".join(self._body))
         if last:
             self._finish()
         return data
@@ -64,9 +64,8 @@ class UnaryWatcher:
         """Return what the answer reported; None before its end."""
         return Count(self._reported.tokens(), whole=True) if self._reported is not None else None
 
-    def _scan(self) -> None:
-        seen = b"".join(self._body)
-        self._reported = last_reported(seen) or self._reported
+    def _scan(self, seen: bytes) -> None:
+        self._reported = self._search(seen) or self._reported
         self._body = [seen[-_CARRY:]]
 
     def _finish(self) -> None:
@@ -74,10 +73,18 @@ class UnaryWatcher:
         if self._size > KEPT:
             return
         try:
-            body = _decode(b"".join(self._body))
+            self._understand(b"".join(self._body))
         except (msgspec.DecodeError, RecursionError):  # not JSON, or not as vLLM writes it: nothing was reported
             return
         self._body.clear()
+
+    def _search(self, seen: bytes) -> Reported | None:
+        """Find usage in a part of a large body."""
+        return last_reported(seen)
+
+    def _understand(self, whole: bytes) -> None:
+        """Read a whole body. Raises msgspec.DecodeError."""
+        body = _decode(whole)
         self._reported, self.response_id, self.served_model = body.usage, body.id, body.model
         if body.choices:
             self.finish_reason = body.choices[-1].finish_reason

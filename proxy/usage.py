@@ -70,6 +70,15 @@ def last_reported(data: bytes) -> Reported | None:
         return None
 
 
+def first_reported(data: bytes) -> Reported | None:
+    """Return the first usage object in some JSON text; None when there is none, or it cannot be read."""
+    match = _VALUE.search(data)
+    try:
+        return _decode(match[1]) if match is not None else None
+    except msgspec.DecodeError:
+        return None
+
+
 def per_choice(latest: Mapping[int, Reported], choices_per_prompt: int) -> Tokens:
     """Return the sum of what each choice last reported: cumulative for its choice, with its prompt's whole length.
 

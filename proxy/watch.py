@@ -1,6 +1,6 @@
 """Watching an answer pass: the protocol that streams and whole answers share."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -12,6 +12,8 @@ class Count(msgspec.Struct, frozen=True, gc=False):
 
     tokens: Tokens
     whole: bool
+    final: bool = False
+    """No later byte of the answer can change it."""
 
 
 class Watcher(Protocol):
@@ -32,3 +34,30 @@ class Watcher(Protocol):
 
     def count(self) -> Count | None:
         """Return what was counted so far, or None when nothing was reported."""
+
+
+@runtime_checkable
+class SessionWatcher(Watcher, Protocol):
+    """Watches a session in which the client speaks, too. It is finished whenever nothing is under way."""
+
+    def said(self, data: bytes) -> str | None:
+        """Take a message of the client; return the model that it names. Raises BadRequestError."""
+
+
+class FreeWatcher:
+    """Watches an answer that uses no tokens: there is nothing to count, and that exactly."""
+
+    def __init__(self) -> None:
+        self.response_id: str | None = None
+        self.served_model: str | None = None
+        self.finish_reason: str | None = None
+        self.began = self.finished = self.failed = False
+
+    def feed(self, data: bytes, last: bool) -> bytes:
+        """Pass everything on as it comes."""
+        self.finished = last
+        return data
+
+    def count(self) -> Count | None:
+        """Return that nothing was used."""
+        return Count(Tokens(), whole=True, final=True)

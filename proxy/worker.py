@@ -68,7 +68,7 @@ class Worker:
         self._changes = ChangeReader(self._redis, self._directory, utc_now, up)
         path = settings.spool / f"{PREFIX}{settings.file_label}-{start.number}{SUFFIX}"
         self._saver = KeySaver(path, memory, self._directory)
-        self._sampler = Sampler(settings, self._registry, utc_now) if start.number == SAMPLING else None
+        self._samplers = self._sampling(settings) if start.number == SAMPLING else []
         self._traffic: master.Traffic | None = None
         self._draining = False
 
@@ -99,7 +99,6 @@ class Worker:
         self._journal.close()
 
     def _parts(self) -> list[Coroutine[Any, Any, None]]:
-        sampling = [] if self._sampler is None else [self._sampler.run()]
         return [
             self._journal.keep_adopting(),
             self._publisher.run(),
@@ -107,8 +106,13 @@ class Worker:
             self._changes.run(),
             self._saver.run(),
             self._report(),
-            *sampling,
+            *(sampler.run() for sampler in self._samplers),
         ]
+
+    def _sampling(self, settings: Plain) -> list[Sampler]:
+        up = metrics.UPSTREAM_UP.gauge(self._registry)
+        each = settings.each()
+        return [Sampler(one, up, utc_now, alone=len(each) == 1) for one in each]
 
     def _started(self, traffic: master.Traffic) -> None:
         self._traffic = traffic
@@ -154,10 +158,15 @@ class Worker:
             kafka="up" if self._publisher.connected else "down",
             spool="full" if self._recorder.full() is not None else "ok",
             draining=self._draining,
-            upstream=self._sampler.healthy if self._sampler is not None else None,
+            upstream=self._upstream_healthy(),
             model=self._traffic.model,
         )
         os.write(self._start.status_descriptor, status.encode(line) + b"\n")
+
+    def _upstream_healthy(self) -> bool | None:
+        """Return whether every upstream is healthy; None while that is not known, and in workers that do not look."""
+        known = [sampler.healthy for sampler in self._samplers]
+        return None if not known or None in known else all(known)
 
 
 async def _either(stop: asyncio.Event, serving: "asyncio.Task[None]") -> None:

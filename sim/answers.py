@@ -1,16 +1,15 @@
-"""What chat and completions have in common: one request's choices, its usage in vLLM's variants, and how an event is framed."""
+"""What all answers have in common: one request's choices, its usage in OpenAI's variants, and how an event is framed."""
 
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from sim.engine import Choice
+from sim.errors import ApiError
 from sim.prefix import Prompt
-from sim.requests import ChatRequest, CompletionRequest
-
-R = TypeVar("R", ChatRequest, CompletionRequest)
+from sim.requests import Wish
 
 DONE = b"data: [DONE]\n\n"
 FINGERPRINT = "vllm-0.32.0-51111111"
@@ -35,16 +34,23 @@ class Usage(msgspec.Struct, kw_only=True):
 
 
 @dataclass(slots=True)
-class Job(Generic[R]):
-    """One request being answered. `choices` holds n for each prompt, in order of the prompts."""
+class Job:
+    """One request being answered. `choices` holds n for each prompt, in order of the prompts.
+
+    `id` is the answer's, `request_id` the X-Request-Id or one of the simulator's own. `engine_prompt_tokens` is what the
+    request added to vLLM's counter of prompt tokens so far.
+    """
 
     id: str
+    request_id: str
+    path: str
     created: int
     model: str
-    request: R
+    wish: Wish
     prompts: list[Prompt]
-    choices: list[Choice]
     show_details: bool
+    choices: list[Choice] = field(default_factory=list)
+    engine_prompt_tokens: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -60,14 +66,17 @@ class Job(Generic[R]):
 class Format(Protocol):
     """Writes the answers of one endpoint. Events are whole: `data: …` and an empty line."""
 
-    def greeting(self, choice: Choice) -> bytes:
-        """Return the event that opens a choice, or nothing."""
+    def opening(self) -> bytes:
+        """Return the events that open a stream, or nothing."""
 
     def event(self, choice: Choice, text: str) -> bytes:
-        """Return the event of a choice's newest token; `text` is what it shows."""
+        """Return the event of a choice's newest token; `text` is what it shows. Some formats have none where nothing shows."""
 
     def closing(self) -> bytes:
-        """Return the event with the sums, or nothing if the client did not ask for it."""
+        """Return all that comes after the last token: the sums, where they belong, and the end mark."""
+
+    def failure(self, error: ApiError) -> bytes | None:
+        """Return what ends a stream whose engine failed; None where vLLM only breaks the connection."""
 
     def keep(self, choice: Choice) -> None:
         """Take note of a choice's newest token, which `body` will need; only for answers that are not streamed."""
@@ -76,7 +85,7 @@ class Format(Protocol):
         """Return the whole answer."""
 
 
-def totals(job: Job[R]) -> Usage:
+def totals(job: Job) -> Usage:
     """Return the sums of a request without details."""
     prompt, generated = job.prompt_tokens, job.generated
     return Usage(prompt_tokens=prompt, total_tokens=prompt + generated, completion_tokens=generated)
@@ -91,3 +100,13 @@ def of_choice(choice: Choice) -> Usage:
 def frame(chunk: msgspec.Struct) -> bytes:
     """Return a chunk as a server-sent event."""
     return b"data: %b\n\n" % msgspec.json.encode(chunk)
+
+
+def named(event: str, payload: object) -> bytes:
+    """Return a server-sent event that has a name."""
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), msgspec.json.encode(payload))
+
+
+def broken(error: ApiError) -> bytes:
+    """Return how OpenAI's streams end when the engine failed."""
+    return b"data: %b\n\n" % error.body + DONE

@@ -6,10 +6,22 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sim import logprobs
-from sim.answers import FINGERPRINT, Job, PromptDetails, Usage, frame, of_choice, totals
+from sim.answers import DONE, FINGERPRINT, Job, PromptDetails, Usage, broken, frame, of_choice, totals
+from sim.checks import check
 from sim.engine import Choice
+from sim.errors import ApiError
 from sim.logprobs import ChatLogprobs, ChatToken
-from sim.requests import ChatRequest
+from sim.requests import ChatFields, ChatRequest
+from sim.server import Connection, HttpRequest
+from sim.site import Answering, Site
+
+
+def chat(site: Site, request: HttpRequest, connection: Connection) -> Answering:
+    """Answer `/v1/chat/completions`."""
+    body = site.read(ChatRequest, request)
+    check(body, site.models)
+    job = site.job("chatcmpl-", request, body.prompts(), body.wish)
+    return site.generate(job, request, lambda job: ChatFormat(job, body), connection)
 
 
 class Delta(msgspec.Struct, kw_only=True):
@@ -90,21 +102,18 @@ class Answer(msgspec.Struct, kw_only=True):
 class ChatFormat:
     """Writes one chat's answer."""
 
-    def __init__(self, job: Job[ChatRequest]) -> None:
-        self._job = job
-        request = job.request
+    def __init__(self, job: Job, request: ChatFields) -> None:
+        self.job = job
+        self._include_usage: Final = request.include_usage
         self._continuous: Final = request.continuous_usage
         self._top: Final = (request.top_logprobs or 0) if request.logprobs else None
         self._show_ids: Final = bool(request.return_token_ids)
         self._tokens: list[list[ChatToken]] = [[] for _ in job.choices]
         self._ids: list[list[int]] = [[] for _ in job.choices]
 
-    def greeting(self, choice: Choice) -> bytes:
-        """Return the chunk that names the role."""
-        chunk = self._chunk(choice, Delta(role="assistant", content=""))
-        chunk.prompt_token_ids = choice.prompt.ids if self._show_ids else None
-        chunk.prompt_text = None
-        return frame(chunk)
+    def opening(self) -> bytes:
+        """Return a chunk for each choice that names the role."""
+        return b"".join(map(self._greeting, self.job.choices))
 
     def event(self, choice: Choice, text: str) -> bytes:
         """Return the chunk of the newest token."""
@@ -116,22 +125,26 @@ class ChatFormat:
         if choice.finish is not None:
             shown.finish_reason = choice.finish
             shown.stop_reason = choice.stop
-            if not self._job.request.include_usage:
+            if not self._include_usage:
                 chunk.system_fingerprint = FINGERPRINT
         return frame(chunk)
 
     def closing(self) -> bytes:
-        """Return the chunk with the sums, which has no choices."""
-        job = self._job
-        if not job.request.include_usage:
-            return b""
+        """Return the chunk with the sums, which has no choices, if it is asked for, and the end mark."""
+        job = self.job
+        if not self._include_usage:
+            return DONE
         usage = totals(job)
         if job.show_details:
             hit = job.choices[-1].hit
             usage.prompt_tokens_details = PromptDetails(cached_tokens=hit.cached, created_cache_tokens=hit.created)
         chunk = Chunk(id=job.id, created=job.created, model=job.model, choices=[], usage=usage)
         chunk.system_fingerprint = FINGERPRINT
-        return frame(chunk)
+        return frame(chunk) + DONE
+
+    def failure(self, error: ApiError) -> bytes:
+        """Return the error and the end mark."""
+        return broken(error)
 
     def keep(self, choice: Choice) -> None:
         """Remember the newest token's id and likelihood if they are asked for."""
@@ -142,7 +155,21 @@ class ChatFormat:
 
     def body(self) -> bytes:
         """Return the whole answer."""
-        job = self._job
+        job = self.job
+        return msgspec.json.encode(
+            Answer(
+                id=job.id,
+                created=job.created,
+                model=job.model,
+                choices=[self._choice(choice) for choice in job.choices],
+                usage=self.usage(),
+                prompt_token_ids=self.prompt_ids(),
+            )
+        )
+
+    def usage(self) -> Usage:
+        """Return the usage of a whole answer."""
+        job = self.job
         usage = totals(job)
         usage.prompt_tokens_details = usage.completion_tokens_details = None
         if job.show_details:
@@ -150,19 +177,20 @@ class ChatFormat:
             usage.prompt_tokens_details = PromptDetails(
                 cached_tokens=hit.cached, created_cache_tokens=hit.created, multimodal_tokens=None
             )
-        return msgspec.json.encode(
-            Answer(
-                id=job.id,
-                created=job.created,
-                model=job.model,
-                choices=[self._choice(choice) for choice in job.choices],
-                usage=usage,
-                prompt_token_ids=job.prompts[0].ids if self._show_ids else None,
-            )
-        )
+        return usage
+
+    def prompt_ids(self) -> list[int] | None:
+        """Return the prompt's ids if they are asked for."""
+        return self.job.prompts[0].ids if self._show_ids else None
+
+    def _greeting(self, choice: Choice) -> bytes:
+        chunk = self._chunk(choice, Delta(role="assistant", content=""))
+        chunk.prompt_token_ids = choice.prompt.ids if self._show_ids else None
+        chunk.prompt_text = None
+        return frame(chunk)
 
     def _chunk(self, choice: Choice, delta: Delta) -> Chunk:
-        job = self._job
+        job = self.job
         shown = ChunkChoice(index=choice.index, delta=delta)
         chunk = Chunk(id=job.id, created=job.created, model=job.model, choices=[shown])
         if self._continuous:

@@ -6,10 +6,22 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sim import logprobs
-from sim.answers import FINGERPRINT, Job, PromptDetails, Usage, frame, of_choice, totals
+from sim.answers import DONE, FINGERPRINT, Job, PromptDetails, Usage, broken, frame, of_choice, totals
+from sim.checks import check
 from sim.engine import Choice
+from sim.errors import ApiError
 from sim.logprobs import CompletionLogprobs
 from sim.requests import CompletionRequest
+from sim.server import Connection, HttpRequest
+from sim.site import Answering, Site
+
+
+def completion(site: Site, request: HttpRequest, connection: Connection) -> Answering:
+    """Answer `/v1/completions`."""
+    body = site.read(CompletionRequest, request)
+    check(body, site.models)
+    job = site.job("cmpl-", request, body.prompts(), body.wish)
+    return site.generate(job, request, lambda job: CompletionFormat(job, body), connection)
 
 
 class ChunkChoice(msgspec.Struct, kw_only=True):
@@ -69,9 +81,9 @@ class Answer(msgspec.Struct, kw_only=True):
 class CompletionFormat:
     """Writes the answer to one prompt or several."""
 
-    def __init__(self, job: Job[CompletionRequest]) -> None:
+    def __init__(self, job: Job, request: CompletionRequest) -> None:
         self._job = job
-        request = job.request
+        self._include_usage: Final = request.include_usage
         self._continuous: Final = request.continuous_usage
         self._top: Final = request.logprobs
         self._echo: Final = bool(request.echo)
@@ -79,7 +91,7 @@ class CompletionFormat:
         self._parts: list[list[CompletionLogprobs]] = [self._echoed(choice) for choice in job.choices]
         self._ids: list[list[int]] = [[] for _ in job.choices]
 
-    def greeting(self, choice: Choice) -> bytes:
+    def opening(self) -> bytes:
         """Return nothing: a completion starts with its first token."""
         return b""
 
@@ -103,21 +115,25 @@ class CompletionFormat:
         chunk = Chunk(id=job.id, created=job.created, model=job.model, choices=[shown])
         if self._continuous:
             chunk.usage = of_choice(choice)
-        if choice.finish is not None and not job.request.include_usage:
+        if choice.finish is not None and not self._include_usage:
             chunk.system_fingerprint = FINGERPRINT
         return frame(chunk)
 
     def closing(self) -> bytes:
-        """Return the chunk with the sums, which has no choices."""
+        """Return the chunk with the sums, which has no choices, if it is asked for, and the end mark."""
         job = self._job
-        if not job.request.include_usage:
-            return b""
+        if not self._include_usage:
+            return DONE
         usage = totals(job)
         if job.show_details:
             usage.prompt_tokens_details = PromptDetails(cached_tokens=job.choices[-1].hit.cached)
         chunk = Chunk(id=job.id, created=job.created, model=job.model, choices=[], usage=usage)
         chunk.system_fingerprint = FINGERPRINT
-        return frame(chunk)
+        return frame(chunk) + DONE
+
+    def failure(self, error: ApiError) -> bytes:
+        """Return the error and the end mark."""
+        return broken(error)
 
     def keep(self, choice: Choice) -> None:
         """Remember the newest token's id and likelihood if they are asked for."""

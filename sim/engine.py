@@ -34,7 +34,7 @@ class Choice:
     """
 
     __slots__ = (
-        *("_held", "_limits", "_sent", "draw", "finish", "generated", "hit", "index", "prompt", "stepped", "stop"),
+        *("_held", "_sent", "draw", "finish", "generated", "hit", "index", "limits", "prompt", "stepped", "stop"),
         *("text", "token", "word"),
     )
 
@@ -50,14 +50,14 @@ class Choice:
         self.word = ""
         self.stepped = 0.0
         self.draw = crc32(b"%d %d" % (seed, index))
-        self._limits = limits
+        self.limits = limits
         # A stop string may begin in what was said last, so that much is kept back until it cannot any more.
         self._held = max((len(stop) for stop in limits.stops), default=1) - 1
         self._sent = 0
 
     def step(self) -> str:
         """Generate one token and return the text that can be shown now: often a word, sometimes nothing."""
-        limits = self._limits
+        limits = self.limits
         self.draw = (self.draw * 1103515245 + 12345) & 0x7FFFFFFF
         self.generated += 1
         if limits.eos_every and self.generated > limits.min_tokens and (self.draw >> 4) % limits.eos_every == 0:
@@ -76,7 +76,7 @@ class Choice:
         return shown
 
     def _look_for_stop(self) -> None:
-        for stop in self._limits.stops:
+        for stop in self.limits.stops:
             place = self.text.find(stop, self._sent)
             if place >= 0:
                 self.finish, self.stop, self.text = "stop", stop, self.text[:place]

@@ -1,6 +1,7 @@
 """vLLM's errors, in its three shapes and its words: OpenAI's object, a bare string for a wrong key, FastAPI's `detail`."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -11,16 +12,49 @@ METHOD_NOT_ALLOWED: Final = b'{"detail":"Method Not Allowed"}'
 
 
 class ApiError(Exception):
-    """An answer in OpenAI's shape: `status`, and `body` as vLLM writes it."""
+    """An answer in OpenAI's shape: `status`, and `body` as vLLM writes it.
+
+    `early` tells that the body was refused before the endpoint saw it: vLLM then answers in OpenAI's shape on every path.
+    """
 
     def __init__(
-        self, message: str, kind: str = "BadRequestError", param: str | None = None, status: int = 400
+        self,
+        message: str,
+        kind: str = "BadRequestError",
+        param: str | None = None,
+        status: int = 400,
+        *,
+        early: bool = False,
     ) -> None:
         super().__init__(message)
+        self.message = message
+        self.kind = kind
         self.status = status
+        self.early = early
         self.body = msgspec.json.encode(
             {"error": {"message": message, "type": kind, "param": param, "code": status}}, order=None
         )
+
+
+Shape = Callable[[ApiError], bytes]
+"""Writes an error as one API has it."""
+
+
+def openai(error: ApiError) -> bytes:
+    """Return the error as OpenAI's APIs have it."""
+    return error.body
+
+
+def anthropic(error: ApiError) -> bytes:
+    """Return the error as Anthropic's API has it, but for one that vLLM finds before it knows whose API was asked."""
+    if error.early:
+        return error.body
+    return msgspec.json.encode({"type": "error", "error": {"type": error.kind, "message": error.message}})
+
+
+def cohere(error: ApiError) -> bytes:
+    """Return the error as Cohere's API has it."""
+    return msgspec.json.encode({"message": error.message})
 
 
 def invalid(message: str, param: str, value: object = msgspec.UNSET) -> ApiError:
@@ -42,7 +76,8 @@ def unknown_model(model: str, served: tuple[str, ...]) -> ApiError:
 
 def unsupported_media_type() -> ApiError:
     """Return the error for a body that does not say it is JSON."""
-    return ApiError("1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed", "Bad Request")
+    message = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
+    return ApiError(message, "Bad Request", early=True)
 
 
 def malformed(body: bytes, reason: str) -> ApiError:
@@ -51,7 +86,7 @@ def malformed(body: bytes, reason: str) -> ApiError:
     location = f"body.{place[1] if place else len(body)}"
     detail = "{'type': 'json_invalid', 'loc': '%s', 'msg': 'JSON decode error', 'input': '<dict of 0 items>', "
     detail += "'ctx': {'error': 'Expecting value'}}"
-    return ApiError(f"1 validation error:\n  {detail % location}", "Bad Request", location)
+    return ApiError(f"1 validation error:\n  {detail % location}", "Bad Request", location, early=True)
 
 
 _PARSED: Final = {
@@ -80,4 +115,4 @@ def mistyped(body: Any, reason: str) -> ApiError:
 def _validation(kind: str, location: str, text: str, given: Any) -> ApiError:
     shown = f"'<{type(given).__name__} of {len(given)} items>'" if isinstance(given, dict | list) else repr(given)
     detail = f"{{'type': '{kind}', 'loc': '{location}', 'msg': '{text}', 'input': {shown}}}"
-    return ApiError(f"1 validation error:\n  {detail}", "Bad Request", location)
+    return ApiError(f"1 validation error:\n  {detail}", "Bad Request", location, early=True)

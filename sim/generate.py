@@ -9,54 +9,33 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from random import Random
 from time import monotonic
-from typing import Literal, Protocol
 
 from contracts.clock import rfc3339, utc_now
 from sim import errors
-from sim.answers import DONE, Format, Job, R
+from sim.answers import Format, Job
+from sim.checks import token_limit
 from sim.engine import Choice, Limits, seed_of
+from sim.errors import Shape
+from sim.faults import Fault, Faults
 from sim.journal import Entry, Journal, Outcome
 from sim.metrics import Counters
+from sim.outlet import Outlet
+from sim.pace import Pace
 from sim.prefix import PrefixCache
-from sim.requests import token_limit
 from sim.settings import SimSettings
-
-Fault = Literal["error", "break", "drop"]
-FAULT_HEADER = b"x-sim-fault"
-"""A request header that asks for a failure (error, break or drop), for tests that must not be left to chance."""
-
-
-class Outlet(Protocol):
-    """Where an answer goes; a connection. When its client leaves, it cancels the task that answers."""
-
-    def send(self, status: int, body: bytes) -> None:
-        """Send a whole JSON answer."""
-
-    def open_stream(self) -> None:
-        """Send the head of a stream."""
-
-    def write(self, data: bytes) -> None:
-        """Send a part of a stream."""
-
-    def close_stream(self) -> None:
-        """End a stream."""
-
-    def abort(self) -> None:
-        """Break the connection."""
-
-    async def writable(self) -> None:
-        """Wait until the client has read enough for more to be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is known of a request before it runs. `fault_at` is the token after which the fault strikes."""
+    """What is known of a request before it runs: when it came, its limits by prompt, whether it fails, and how errors look.
 
-    path: str
+    `fault_at` is the token after which the fault strikes.
+    """
+
     received: float
     limits: tuple[Limits, ...]
+    shape: Shape
     fault: Fault | None = None
     fault_at: int = 0
 
@@ -70,47 +49,58 @@ class Backend:
         self._journal = journal
         self._cache = PrefixCache(settings.sim_block_size, settings.sim_cache_blocks)
         self._places = asyncio.Semaphore(settings.sim_capacity)
-        self._random = Random(settings.sim_seed)  # noqa: S311 # failures on demand, no secrets
+        self._faults = Faults(settings)
 
-    def plan(self, job: Job[R], path: str, headers: dict[bytes, bytes]) -> Plan:
+    def plan(self, job: Job, headers: dict[bytes, bytes], shape: Shape) -> Plan:
         """Decide what a request may generate and whether it fails; raises ApiError when it does not fit the model."""
-        request, settings = job.request, self._settings
-        eos = None if request.ignore_eos else settings.sim_eos_every
+        wish, settings = job.wish, self._settings
+        eos = None if wish.ignore_eos else settings.sim_eos_every
         limits = tuple(
-            Limits(
-                token_limit(request, prompt, settings.sim_max_model_len), request.min_tokens or 0, request.stops, eos
-            )
+            Limits(token_limit(wish, prompt, settings.sim_max_model_len), wish.min_tokens, wish.stops, eos)
             for prompt in job.prompts
         )
-        asked = headers.get(FAULT_HEADER)
-        fault = {b"error": "error", b"break": "break", b"drop": "drop"}.get(asked) if asked else self._draw_fault()
-        return Plan(
-            path=path,
-            received=monotonic(),
-            limits=limits,
-            fault=fault,  # type: ignore[arg-type] # mypy widens the dict's values
-            fault_at=self._random.randint(1, min(16, limits[0].max_tokens)) if fault else 0,
-        )
+        fault, fault_at = self._faults.draw(headers, limits[0].max_tokens)
+        return Plan(monotonic(), limits, shape, fault, fault_at)
 
-    async def serve(self, job: Job[R], plan: Plan, format_for: Callable[[Job[R]], Format], outlet: Outlet) -> None:
+    async def serve(self, job: Job, plan: Plan, format_for: Callable[[Job], Format], outlet: Outlet) -> None:
         """Answer a request. Cancelled when the client leaves: what was generated until then stays counted."""
         try:
             if plan.fault == "error":
-                self._end(job, plan, "failed")
-                outlet.send(500, errors.internal().body)
+                self._end(job, "failed")
+                outlet.send(500, plan.shape(errors.internal()))
                 return
             async with self._place(job, plan):
                 self._start(job, plan)
                 if self._settings.sim_ttft_seconds:
                     await asyncio.sleep(self._settings.sim_ttft_seconds)
-                answer = self._stream if job.request.stream else self._whole
+                answer = self._stream if job.wish.stream else self._whole
                 await answer(job, plan, format_for(job), outlet)
         except asyncio.CancelledError:
-            self._end(job, plan, "aborted")
+            self._end(job, "aborted")
+            raise
+
+    async def pool(self, job: Job, plan: Plan, answer: Callable[[], None], outlet: Outlet) -> None:
+        """Let the engine read the prompts without a word in return, then answer; `answer` sends."""
+        try:
+            if plan.fault == "error":
+                self._end(job, "failed")
+                outlet.send(500, plan.shape(errors.internal()))
+                return
+            async with self._place(job, plan):
+                if self._settings.sim_ttft_seconds:
+                    await asyncio.sleep(self._settings.sim_ttft_seconds)
+                self._read(job, plan)
+                if plan.fault:
+                    self._strike(job, plan, outlet, None)
+                else:
+                    self._end(job, "finished")
+                    answer()
+        except asyncio.CancelledError:
+            self._end(job, "aborted")
             raise
 
     @asynccontextmanager
-    async def _place(self, job: Job[R], plan: Plan) -> AsyncIterator[None]:
+    async def _place(self, job: Job, plan: Plan) -> AsyncIterator[None]:
         counters = self._counters
         counters.waiting += 1
         try:
@@ -126,12 +116,12 @@ class Backend:
             counters.held_tokens -= sum(choice.prompt.size + choice.generated for choice in job.choices)
             self._places.release()
 
-    def _start(self, job: Job[R], plan: Plan) -> None:
+    def _start(self, job: Job, plan: Plan) -> None:
         """Set up the choices, each with what the prefix cache has of its prompt by now."""
-        counters, settings = self._counters, self._settings
-        n = job.request.choices
+        counters, settings, wish = self._counters, self._settings, job.wish
+        n = wish.choices
         for place, prompt in enumerate(job.prompts):
-            seed = seed_of(prompt, job.request.seed, settings.sim_seed)
+            seed = seed_of(prompt, wish.seed, settings.sim_seed)
             for number in range(n):
                 hit = self._cache.admit(prompt)
                 counters.cache_queries += prompt.size
@@ -139,52 +129,55 @@ class Backend:
                 counters.held_tokens += prompt.size
                 job.choices.append(Choice(place * n + number, prompt, hit, seed + number, plan.limits[place]))
 
-    async def _stream(self, job: Job[R], plan: Plan, shape: Format, outlet: Outlet) -> None:
+    async def _stream(self, job: Job, plan: Plan, shape: Format, outlet: Outlet) -> None:
         outlet.open_stream()
-        greetings = b"".join(map(shape.greeting, job.choices))
-        if greetings:
-            outlet.write(greetings)
+        opening = shape.opening()
+        if opening:
+            outlet.write(opening)
         live = list(job.choices)
-        pace = _Pace(self._settings.sim_tokens_per_second)
+        pace = Pace(self._settings.sim_tokens_per_second)
         while live:
             for choice in live:
-                text = self._token(choice, plan)
-                outlet.write(shape.event(choice, text))
+                event = shape.event(choice, self._token(job, choice, plan))
+                if event:
+                    outlet.write(event)
                 if plan.fault and job.generated >= plan.fault_at:
-                    self._strike(job, plan, outlet)
+                    self._strike(job, plan, outlet, shape)
                     return
             live = [choice for choice in live if choice.finish is None]
             if live:
                 await outlet.writable()
                 await pace.next()
-        self._end(job, plan, "finished")
-        outlet.write(shape.closing() + DONE)
+        self._end(job, "finished")
+        outlet.write(shape.closing())
         outlet.close_stream()
 
-    async def _whole(self, job: Job[R], plan: Plan, shape: Format, outlet: Outlet) -> None:
+    async def _whole(self, job: Job, plan: Plan, shape: Format, outlet: Outlet) -> None:
         live = list(job.choices)
-        pace = _Pace(self._settings.sim_tokens_per_second)
+        pace = Pace(self._settings.sim_tokens_per_second)
         while live:
             for choice in live:
-                self._token(choice, plan)
+                self._token(job, choice, plan)
                 shape.keep(choice)
             if plan.fault and job.generated >= plan.fault_at:
-                self._strike(job, plan, outlet)
+                self._strike(job, plan, outlet, None)
                 return
             live = [choice for choice in live if choice.finish is None]
             if live and pace.seconds:
                 await pace.next()
-        self._end(job, plan, "finished")
+        self._end(job, "finished")
         outlet.send(200, shape.body())
 
-    def _token(self, choice: Choice, plan: Plan) -> str:
+    def _token(self, job: Job, choice: Choice, plan: Plan) -> str:
         """Generate one token and count it; the prompt counts with the first one."""
         text = choice.step()
         counters, now = self._counters, monotonic()
         counters.generation_tokens += 1
         counters.held_tokens += 1
         if choice.generated == 1:
-            counters.prompt_tokens += choice.prompt.size
+            size = choice.prompt.size
+            counters.prompt_tokens += size
+            job.engine_prompt_tokens += size
             counters.cached_tokens += choice.hit.cached
             counters.first_token.observe(now - plan.received)
         else:
@@ -197,63 +190,48 @@ class Backend:
             counters.request_generation_tokens.observe(choice.generated)
         return text
 
-    def _strike(self, job: Job[R], plan: Plan, outlet: Outlet) -> None:
+    def _read(self, job: Job, plan: Plan) -> None:
+        """Count prompts that were only read; each is a request of its own in vLLM's figures."""
+        counters, seconds = self._counters, monotonic() - plan.received
+        for prompt in job.prompts:
+            counters.prompt_tokens += prompt.size
+            job.engine_prompt_tokens += prompt.size
+            counters.finished["stop"] += 1
+            counters.latency.observe(seconds)
+            counters.request_prompt_tokens.observe(prompt.size)
+            counters.request_generation_tokens.observe(0)
+
+    def _strike(self, job: Job, plan: Plan, outlet: Outlet, streamed: Format | None) -> None:
         """Fail midway, as planned."""
-        self._end(job, plan, "dropped" if plan.fault == "drop" else "broken")
-        if plan.fault == "drop":
+        error = errors.internal()
+        last = None if streamed is None else streamed.failure(error)
+        if plan.fault == "drop" or (streamed is not None and last is None):
+            self._end(job, "dropped")
             outlet.abort()
             return
+        self._end(job, "broken")
         self._counters.finished["error"] += 1
-        error = errors.internal()
-        if job.request.stream:
-            outlet.write(b"data: %b\n\n" % error.body + DONE)
-            outlet.close_stream()
+        if last is None:
+            outlet.send(error.status, plan.shape(error))
         else:
-            outlet.send(error.status, error.body)
+            outlet.write(last)
+            outlet.close_stream()
 
-    def _draw_fault(self) -> Fault | None:
-        settings = self._settings
-        if not (settings.sim_error_rate or settings.sim_break_rate or settings.sim_drop_rate):
-            return None
-        drawn = self._random.random()
-        for fault, rate in (
-            ("error", settings.sim_error_rate),
-            ("break", settings.sim_break_rate),
-            ("drop", settings.sim_drop_rate),
-        ):
-            if drawn < rate:
-                return fault  # type: ignore[return-value] # mypy widens the tuple's strings
-            drawn -= rate
-        return None
-
-    def _end(self, job: Job[R], plan: Plan, outcome: Outcome) -> None:
+    def _end(self, job: Job, outcome: Outcome) -> None:
         if not self._journal.on:
             return
-        begun = [choice for choice in job.choices if choice.generated]
         self._journal.write(
             Entry(
                 at=rfc3339(utc_now()),
-                request_id=job.id.partition("-")[2],
-                path=plan.path,
+                request_id=job.request_id,
+                path=job.path,
                 model=job.model,
-                stream=bool(job.request.stream),
-                choices=len(job.prompts) * job.request.choices,
+                stream=job.wish.stream,
+                choices=len(job.prompts) * job.wish.choices,
                 prompt_tokens=job.prompt_tokens,
                 cached_tokens=job.choices[-1].hit.cached if job.choices else 0,
                 generated_tokens=job.generated,
-                engine_prompt_tokens=sum(choice.prompt.size for choice in begun),
+                engine_prompt_tokens=job.engine_prompt_tokens,
                 outcome=outcome,
             )
         )
-
-
-class _Pace:
-    """Spaces tokens evenly, without adding up delays. At speed 0 it only lets others run."""
-
-    def __init__(self, tokens_per_second: float) -> None:
-        self.seconds = 1 / tokens_per_second if tokens_per_second else 0.0
-        self._due = monotonic()
-
-    async def next(self) -> None:
-        self._due += self.seconds
-        await asyncio.sleep(max(self._due - monotonic(), 0) if self.seconds else 0)

@@ -1,11 +1,20 @@
-"""Bodies as clients send them, and the checks that vLLM makes, in vLLM's order."""
-
-from typing import Final, TypeVar
+"""Bodies that ask for generated text, and what each of them wants of the engine."""
 
 import msgspec
 
-from sim import errors
 from sim.prefix import Prompt
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client wants of the engine, whichever endpoint it asked; `max_tokens` is None for as much as fits."""
+
+    stream: bool = False
+    choices: int = 1
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    seed: int | None = None
+    stops: tuple[str, ...] = ()
+    ignore_eos: bool = False
 
 
 class StreamOptions(msgspec.Struct):
@@ -16,7 +25,7 @@ class StreamOptions(msgspec.Struct):
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """What both kinds of generation take. A field that is null counts as not given."""
+    """What chats and completions take. A field that is null counts as not given."""
 
     model: str | None = None
     stream: bool | None = None
@@ -32,15 +41,22 @@ class Request(msgspec.Struct, kw_only=True):
     return_token_ids: bool | None = None
 
     @property
-    def choices(self) -> int:
-        """How many answers to each prompt."""
-        return 1 if self.n is None else self.n
+    def limit(self) -> int | None:
+        """Tokens that an answer may have."""
+        return self.max_tokens
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """The strings that end an answer."""
-        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return tuple(text for text in given if text)
+    def wish(self) -> Wish:
+        """What it wants of the engine."""
+        return Wish(
+            stream=bool(self.stream),
+            choices=1 if self.n is None else self.n,
+            max_tokens=self.limit,
+            min_tokens=self.min_tokens or 0,
+            seed=self.seed,
+            stops=stops(self.stop),
+            ignore_eos=bool(self.ignore_eos),
+        )
 
     @property
     def include_usage(self) -> bool:
@@ -74,13 +90,23 @@ class Message(msgspec.Struct):
         return self.content or ""
 
 
-class ChatRequest(Request, kw_only=True):
-    """`/v1/chat/completions`."""
+class ChatFields(Request, kw_only=True):
+    """What a chat takes beside its messages."""
 
-    messages: list[Message]
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens that an answer may have, by the newer name if it is given."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+
+class ChatRequest(ChatFields, kw_only=True):
+    """`/v1/chat/completions`."""
+
+    messages: list[Message]
 
     def prompts(self) -> list[Prompt]:
         """Return the one prompt, as the recorded model's chat template writes it."""
@@ -93,6 +119,11 @@ class CompletionRequest(Request, kw_only=True):
     prompt: str | list[str | int | list[int]] | None = None
     echo: bool | None = None
     logprobs: int | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens that an answer may have: 16 unless told, as OpenAI has it."""
+        return 16 if self.max_tokens is None else self.max_tokens
 
     def prompts(self) -> list[Prompt]:
         """Return the prompts in order; empty when there is none."""
@@ -110,88 +141,12 @@ class CompletionRequest(Request, kw_only=True):
         ]
 
 
-class TokenizeRequest(msgspec.Struct, kw_only=True):
-    """`/tokenize`: a prompt or a chat."""
-
-    model: str | None = None
-    prompt: str | None = None
-    messages: list[Message] | None = None
-    return_token_strs: bool | None = None
-
-
-class DetokenizeRequest(msgspec.Struct, kw_only=True):
-    """`/detokenize`."""
-
-    model: str | None = None
-    tokens: list[int]
+def stops(given: str | list[str] | None) -> tuple[str, ...]:
+    """Return the strings that end an answer."""
+    return tuple(text for text in ([given] if isinstance(given, str) else given or []) if text)
 
 
 def template(messages: list[Message]) -> bytes:
     """Write a chat as one prompt."""
     turns = "".join(f"<|{message.role}|>{message.text}\n" for message in messages)
     return f"{turns}<|assistant|>".encode()
-
-
-S = TypeVar("S", bound=msgspec.Struct)
-_DECODERS: Final[dict[type[msgspec.Struct], msgspec.json.Decoder[msgspec.Struct]]] = {
-    kind: msgspec.json.Decoder(kind, strict=False)
-    for kind in (ChatRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest)
-}
-
-
-def read(kind: type[S], content_type: bytes, body: bytes) -> S:
-    """Decode a body; raises ApiError as vLLM would answer."""
-    if content_type.split(b";")[0].strip().lower() != b"application/json":
-        raise errors.unsupported_media_type()
-    try:
-        request = _DECODERS[kind].decode(body)
-    except msgspec.ValidationError as error:
-        raise errors.mistyped(msgspec.json.decode(body), str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise errors.malformed(body, str(error)) from None
-    assert isinstance(request, kind)
-    return request
-
-
-def check(request: ChatRequest | CompletionRequest, served: tuple[str, ...]) -> None:
-    """Check what needs no tokenizer; raises ApiError."""
-    if request.stream_options is not None and not request.stream:
-        raise errors.invalid("Stream options can only be defined when `stream=True`.", "stream_options")
-    if isinstance(request, ChatRequest) and request.top_logprobs and not request.logprobs:
-        raise errors.invalid("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
-    if isinstance(request, CompletionRequest) and not request.prompt:
-        raise errors.invalid("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
-    if request.model and request.model not in served:
-        raise errors.unknown_model(request.model, served)
-    if isinstance(request, ChatRequest) and not request.messages:
-        raise errors.ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
-    if request.choices < 1:
-        raise errors.ApiError(f"n must be at least 1, got {request.n}.")
-    if request.temperature is not None and request.temperature < 0:
-        wrong = request.temperature
-        raise errors.invalid(f"temperature must be non-negative, got {wrong}.", "temperature", wrong)
-
-
-def token_limit(request: ChatRequest | CompletionRequest, prompt: Prompt, max_model_len: int) -> int:
-    """Return how many tokens may answer a prompt; raises ApiError where it or the wish does not fit the model."""
-    size = prompt.size
-    if size > max_model_len:
-        message = f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains at "
-        message += f"least {max_model_len + 1} input tokens, which exceeds this limit even without any output tokens. "
-        raise errors.invalid(
-            message + "Please reduce the length of the input prompt.", "input_tokens", max_model_len + 1
-        )
-    wish = request.max_tokens
-    if isinstance(request, ChatRequest):
-        wish = request.max_completion_tokens if request.max_completion_tokens is not None else wish
-    elif wish is None:
-        wish = 16
-    room = max_model_len - size
-    if wish is None:
-        return max(room, 1)
-    if wish < 1:
-        raise errors.invalid(f"max_tokens must be at least 1, got {wish}.", "max_tokens", wish)
-    if wish > max_model_len:
-        message = f"max_tokens={wish} cannot be greater than max_model_len={max_model_len}. "
-        raise errors.invalid(message + "Please request fewer output tokens.", "max_tokens", wish)
-    return max(min(wish, room), 1)

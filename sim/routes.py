@@ -1,63 +1,107 @@
-"""Which path is answered how. The rest is 404, the wrong method 405, and a wrong key 401, each in vLLM's words."""
+"""Which path is answered by what: one table. The rest is 404, the wrong method 405, and a wrong key 401, in vLLM's words."""
 
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
-from contracts.clock import utc_now
-from sim import errors, tokens
-from sim.answers import Job, R
-from sim.chat import ChatFormat
-from sim.completions import CompletionFormat
-from sim.generate import Backend
+from sim import errors
+from sim.audio import transcribe, translate
+from sim.batch import batch
+from sim.chat import chat
+from sim.classify import classify
+from sim.cohere import cohere_chat
+from sim.completions import completion
+from sim.embed import embed
+from sim.embeddings import embeddings, pooling
+from sim.errors import Shape
+from sim.inference import generate
+from sim.invocations import invocations
+from sim.messages import count_tokens, messages
 from sim.metrics import Exposition
-from sim.requests import (
-    ChatRequest,
-    CompletionRequest,
-    DetokenizeRequest,
-    TokenizeRequest,
-    check,
-    read,
-    template,
-)
+from sim.models import models
+from sim.responses import cancel, respond, retrieve
+from sim.scoring import rerank, score
 from sim.server import Connection, HttpRequest
-from sim.settings import SimSettings
+from sim.site import Answering, Site
+from sim.tokenizing import detokenize, tokenize
 
 _GUARDED: Final = ("/v1", "/v2", "/inference", "/cohere")
 _METRICS_TYPE: Final = b"text/plain; version=1.0.0; charset=utf-8"
 
-Answer = Callable[[HttpRequest, Connection], Coroutine[Any, Any, None] | None]
+Answer = Callable[[Site, HttpRequest, Connection], Answering | None]
+"""Answers a request at once, or returns what will; raises ApiError when it refuses."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """What answers a path, for which methods, and how its errors look."""
+
+    answer: Answer
+    methods: tuple[str, ...] = ("POST",)
+    shape: Shape = errors.openai
+
+
+def _empty(_site: Site, _request: HttpRequest, connection: Connection) -> None:
+    connection.send(200, b"", None)
+
+
+def _version(_site: Site, _request: HttpRequest, connection: Connection) -> None:
+    connection.send(200, b'{"version":"0.32.0"}')
+
+
+ROUTES: Final[dict[str, Route]] = {
+    "/v1/chat/completions": Route(chat),
+    "/v1/completions": Route(completion),
+    "/v1/chat/completions/batch": Route(batch),
+    "/v1/responses": Route(respond),
+    "/v1/responses/{id}": Route(retrieve, ("GET",)),
+    "/v1/responses/{id}/cancel": Route(cancel),
+    "/v1/messages": Route(messages, shape=errors.anthropic),
+    "/v1/messages/count_tokens": Route(count_tokens, shape=errors.anthropic),
+    "/cohere/v2/chat": Route(cohere_chat, shape=errors.cohere),
+    "/v1/audio/transcriptions": Route(transcribe),
+    "/v1/audio/translations": Route(translate),
+    "/inference/v1/generate": Route(generate),
+    "/invocations": Route(invocations),
+    "/v1/embeddings": Route(embeddings),
+    "/v2/embed": Route(embed),
+    "/pooling": Route(pooling),
+    "/classify": Route(classify),
+    "/score": Route(score),
+    "/v1/score": Route(score),
+    "/rerank": Route(rerank),
+    "/v1/rerank": Route(rerank),
+    "/v2/rerank": Route(rerank),
+    "/tokenize": Route(tokenize),
+    "/detokenize": Route(detokenize),
+    "/v1/models": Route(models, ("GET",)),
+    "/version": Route(_version, ("GET",)),
+    "/health": Route(_empty, ("GET",)),
+    "/ping": Route(_empty, ("GET", "POST")),
+}
 
 
 class Routes:
     """Answers every request of every connection."""
 
-    def __init__(
-        self, settings: SimSettings, backend: Backend, exposition: Exposition, load: Callable[[], int]
-    ) -> None:
-        self._settings = settings
-        self._backend = backend
-        self._exposition = exposition
-        self._load = load
-        self._models = tuple(name.strip() for name in settings.sim_models.split(","))
-        secret = settings.sim_api_key
+    def __init__(self, site: Site, exposition: Exposition, load: Callable[[], int]) -> None:
+        self._site = site
+        secret = site.settings.sim_api_key
         self._authorization = None if secret is None else b"Bearer " + secret.get_secret_value().encode()
-        self._answers: dict[str, tuple[tuple[str, ...], Answer]] = {
-            "/v1/chat/completions": (("POST",), self._chat),
-            "/v1/completions": (("POST",), self._completion),
-            "/v1/models": (("GET",), self._list_models),
-            "/tokenize": (("POST",), self._tokenize),
-            "/detokenize": (("POST",), self._detokenize),
-            "/health": (("GET",), self._empty),
-            "/ping": (("GET", "POST"), self._empty),
-            "/version": (("GET",), self._version),
-            "/load": (("GET",), self._show_load),
-            "/metrics": (("GET",), self._metrics),
-        }
 
-    def __call__(self, request: HttpRequest, connection: Connection) -> Coroutine[Any, Any, None] | None:
+        def show_load(_site: Site, _request: HttpRequest, connection: Connection) -> None:
+            connection.send(200, msgspec.json.encode({"server_load": load()}))
+
+        def show_metrics(_site: Site, _request: HttpRequest, connection: Connection) -> None:
+            connection.send(200, exposition.render(), _METRICS_TYPE)
+
+        own = {"/load": Route(show_load, ("GET",)), "/metrics": Route(show_metrics, ("GET",))}
+        self._routes = {**ROUTES, **own}
+
+    def __call__(self, request: HttpRequest, connection: Connection) -> Answering | None:
         """Answer a request at once, or return what will."""
         path = request.path
         if self._authorization is not None and path.startswith(_GUARDED):
@@ -65,99 +109,22 @@ class Routes:
             if not secrets.compare_digest(given, self._authorization):
                 connection.send(401, errors.UNAUTHORIZED, cors=False)
                 return None
-        methods, answer = self._answers.get(path, ((), None))
-        if answer is None:
+        route = self._routes.get(path) or self._routes.get(_pattern(path))
+        if route is None:
             connection.send(404, errors.NOT_FOUND)
-        elif request.method not in methods:
-            connection.send(405, errors.METHOD_NOT_ALLOWED, allow=", ".join(methods))
+        elif request.method not in route.methods:
+            connection.send(405, errors.METHOD_NOT_ALLOWED, allow=", ".join(route.methods))
         else:
             try:
-                return answer(request, connection)
+                return route.answer(self._site, request, connection)
             except errors.ApiError as error:
-                connection.send(error.status, error.body)
+                connection.send(error.status, route.shape(error))
         return None
 
-    def _chat(self, request: HttpRequest, connection: Connection) -> Coroutine[Any, Any, None]:
-        body = read(ChatRequest, request.headers.get(b"content-type", b""), request.body)
-        check(body, self._models)
-        job = self._job("chatcmpl-", request, body)
-        return self._backend.serve(job, self._backend.plan(job, request.path, request.headers), ChatFormat, connection)
 
-    def _completion(self, request: HttpRequest, connection: Connection) -> Coroutine[Any, Any, None]:
-        body = read(CompletionRequest, request.headers.get(b"content-type", b""), request.body)
-        check(body, self._models)
-        job = self._job("cmpl-", request, body)
-        plan = self._backend.plan(job, request.path, request.headers)
-        return self._backend.serve(job, plan, CompletionFormat, connection)
-
-    def _job(self, prefix: str, request: HttpRequest, body: R) -> Job[R]:
-        name = request.headers.get(b"x-request-id")
-        return Job(
-            id=prefix + (secrets.token_hex(8) if name is None else name.decode("latin-1")),
-            created=int(utc_now().timestamp()),
-            model=self._models[0],
-            request=body,
-            prompts=body.prompts(),
-            choices=[],
-            show_details=self._settings.sim_prompt_tokens_details,
-        )
-
-    def _list_models(self, _request: HttpRequest, connection: Connection) -> None:
-        created = int(utc_now().timestamp())
-        cards = [_model_card(name, created, self._settings.sim_max_model_len) for name in self._models]
-        connection.send(200, msgspec.json.encode({"object": "list", "data": cards}))
-
-    def _tokenize(self, request: HttpRequest, connection: Connection) -> None:
-        body = read(TokenizeRequest, request.headers.get(b"content-type", b""), request.body)
-        text = (body.prompt or "").encode() if body.messages is None else template(body.messages)
-        ids = tokens.encode(text)
-        shown = {
-            "count": len(ids),
-            "max_model_len": self._settings.sim_max_model_len,
-            "tokens": ids,
-            "token_strs": [tokens.decode([token]) for token in ids] if body.return_token_strs else None,
-        }
-        connection.send(200, msgspec.json.encode(shown))
-
-    def _detokenize(self, request: HttpRequest, connection: Connection) -> None:
-        body = read(DetokenizeRequest, request.headers.get(b"content-type", b""), request.body)
-        connection.send(200, msgspec.json.encode({"prompt": tokens.decode(body.tokens)}))
-
-    def _empty(self, _request: HttpRequest, connection: Connection) -> None:
-        connection.send(200, b"", None)
-
-    def _version(self, _request: HttpRequest, connection: Connection) -> None:
-        connection.send(200, b'{"version":"0.32.0"}')
-
-    def _show_load(self, _request: HttpRequest, connection: Connection) -> None:
-        connection.send(200, msgspec.json.encode({"server_load": self._load()}))
-
-    def _metrics(self, _request: HttpRequest, connection: Connection) -> None:
-        connection.send(200, self._exposition.render(), _METRICS_TYPE)
-
-
-def _model_card(name: str, created: int, max_model_len: int) -> dict[str, Any]:
-    permission = {
-        "id": f"modelperm-{secrets.token_hex(8)}",
-        "object": "model_permission",
-        "created": created,
-        "allow_create_engine": False,
-        "allow_sampling": True,
-        "allow_logprobs": True,
-        "allow_search_indices": False,
-        "allow_view": True,
-        "allow_fine_tuning": False,
-        "organization": "*",
-        "group": None,
-        "is_blocking": False,
-    }
-    return {
-        "id": name,
-        "object": "model",
-        "created": created,
-        "owned_by": "vllm",
-        "root": f"./{name}",
-        "parent": None,
-        "max_model_len": max_model_len,
-        "permission": [permission],
-    }
+def _pattern(path: str) -> str:
+    """Return a path as the table has it if it names a response by its id."""
+    parts = path.split("/")
+    if path.startswith("/v1/responses/") and len(parts) > 3 and parts[3]:
+        parts[3] = "{id}"
+    return "/".join(parts)

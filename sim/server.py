@@ -20,7 +20,7 @@ import httptools
 from contracts.clock import utc_now
 
 JSON: Final = b"application/json"
-_STREAM_HEADERS: Final = b"server: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\nvary: Origin\r\n"
+EVENTS: Final = b"text/event-stream; charset=utf-8"
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _MAX_PIPELINED: Final = 16
 _MAX_BODY: Final = 64 << 20
@@ -187,14 +187,16 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"".join(head))
         self._answered()
 
-    def open_stream(self) -> None:
-        """Send the head of an event stream."""
+    def open_stream(self, content_type: bytes = EVENTS, more: bytes = b"") -> None:
+        """Send the head of a stream; `more` are whole header lines that come before its type."""
         request = self._answering
         assert request is not None
         close = b"" if request.keep_alive and request.chunked else b"connection: close\r\n"
         framing = b"transfer-encoding: chunked\r\n" if request.chunked else b""
-        head = (b"HTTP/1.1 200 OK\r\n", self._date.line(), _STREAM_HEADERS, close, framing, b"\r\n")
-        self._transport.write(b"".join(head))
+        head = (b"HTTP/1.1 200 OK\r\n", self._date.line(), b"server: uvicorn\r\n", more)
+        self._transport.write(
+            b"".join((*head, b"content-type: %b\r\nvary: Origin\r\n" % content_type, close, framing, b"\r\n"))
+        )
 
     def write(self, data: bytes) -> None:
         """Send a part of a stream, as one chunk."""

@@ -19,6 +19,7 @@ from sim.metrics import Counters, Exposition, VllmCollector
 from sim.routes import Routes
 from sim.server import Connection, DateHeader
 from sim.settings import SimSettings
+from sim.site import Site
 
 _BACKLOG = 4096
 
@@ -52,9 +53,9 @@ async def running(settings: SimSettings) -> AsyncIterator[Running]:
         settings.sim_cache_blocks,
         utc_now().timestamp(),
     )
+    site = Site(settings, Backend(settings, counters, journal))
     routes = Routes(
-        settings,
-        Backend(settings, counters, journal),
+        site,
         Exposition(collector),
         lambda: counters.running + counters.waiting,
     )
@@ -77,6 +78,7 @@ async def running(settings: SimSettings) -> AsyncIterator[Running]:
         for connection in list(live):
             connection.shut()
         await server.wait_closed()
+        await site.store.close()
         await asyncio.sleep(0)  # lets cancelled answers note that they were
         journal.close()
 

@@ -17,6 +17,7 @@ class SimSettings(Settings):
     sim_max_model_len: int = Field(default=8192, ge=2)
     sim_api_key: SecretStr | None = Field(default=None, description="asked for on /v1 as vLLM's --api-key")
     sim_prompt_tokens_details: bool = Field(default=True, description="vLLM's --enable-prompt-tokens-details")
+    sim_responses_store: bool = Field(default=False, description="vLLM's VLLM_ENABLE_RESPONSES_API_STORE=1")
 
     sim_tokens_per_second: float = Field(default=0, ge=0, description="of each choice; 0: as fast as can be written")
     sim_ttft_seconds: float = Field(default=0, ge=0, description="time to the first token")

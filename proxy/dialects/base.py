@@ -1,5 +1,6 @@
 """What a dialect is: it reads one API's requests, and watches the answers."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from proxy.sse import Fingerprint
@@ -18,25 +19,34 @@ class Asked:
     """What a dialect is given of a request. `salt` is a secret of the tenant, the same at every request.
 
     `content_type` is as sent, with its parameters, and empty when the client names none. `parameter` is what stood in the
-    path where its route has one.
+    path where its route has one. `fields` are the request's headers by lower-case name.
     """
 
-    __slots__ = ("body", "content_type", "parameter", "salt")
+    __slots__ = ("body", "content_type", "fields", "parameter", "salt")
 
     def __init__(
-        self, body: bytes, salt: str, content_type: bytes = b"application/json", parameter: str | None = None
+        self,
+        body: bytes,
+        salt: str,
+        content_type: bytes = b"application/json",
+        parameter: str | None = None,
+        fields: Mapping[bytes, bytes] | None = None,
     ) -> None:
         self.body = body
         self.salt = salt
         self.content_type = content_type
         self.parameter = parameter
+        self.fields: Mapping[bytes, bytes] = fields if fields is not None else {}
 
 
 class Call:
     """A request as its dialect understands it. `body` is what goes upstream; `choices` are of all inputs together.
 
-    `keep_usage` and `keep_continuous` say what of the usage in a stream the client asked for itself. `by` is who understood
-    it, where a path serves several dialects; it then watches the answer, and names the dialect.
+    `keep_usage` and `keep_continuous` say what of the usage in a stream the client asked for itself. `free`: it uses no
+    tokens, whatever becomes of it. `of_no_model`: it asks nothing of a model, so which ones a key may use does not matter.
+    `usage_header` is the answer's header, in lower case, that has the usage in place of its body; `hide_usage_header`: the
+    client did not ask for that header. `by` is who understood it, where a path serves several dialects; it then watches the
+    answer, and names the dialect.
     """
 
     __slots__ = (
@@ -44,11 +54,15 @@ class Call:
         "by",
         "choices",
         "end_user",
+        "free",
+        "hide_usage_header",
         "inputs",
         "keep_continuous",
         "keep_usage",
         "model",
+        "of_no_model",
         "stream",
+        "usage_header",
     )
 
     def __init__(
@@ -61,6 +75,10 @@ class Call:
         choices: int = 1,
         keep_usage: bool = False,
         keep_continuous: bool = False,
+        free: bool = False,
+        of_no_model: bool = False,
+        usage_header: bytes | None = None,
+        hide_usage_header: bool = False,
         by: "Dialect | None" = None,
     ) -> None:
         self.body = body
@@ -71,6 +89,10 @@ class Call:
         self.choices = choices
         self.keep_usage = keep_usage
         self.keep_continuous = keep_continuous
+        self.free = free
+        self.of_no_model = of_no_model
+        self.usage_header = usage_header
+        self.hide_usage_header = hide_usage_header
         self.by = by
 
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from proxy.dialects.base import BadRequestError
+from proxy.dialects.base import Asked, BadRequestError
 
 Members = dict[str, msgspec.Raw]
 
@@ -22,6 +22,20 @@ _string = msgspec.json.Decoder(str | None).decode
 _integer = msgspec.json.Decoder(int | None).decode
 _flag = msgspec.json.Decoder(bool | None).decode
 T = TypeVar("T")
+
+
+def read_json(asked: Asked) -> Members:
+    """Return the members of a request of JSON, without those that no client may set.
+
+    Raises BadRequestError, also for what is sent under another type than vLLM reads.
+    """
+    if asked.content_type.partition(b";")[0].lower() != b"application/json":
+        raise BadRequestError("this endpoint takes `Content-Type: application/json` alone", "unsupported_media_type")
+    members = take_apart(asked.body)
+    if not UNTRUSTED.isdisjoint(members):
+        for name in UNTRUSTED:
+            members.pop(name, None)
+    return members
 
 
 def take_apart(body: bytes, name: str = "the body") -> Members:

@@ -33,7 +33,7 @@ def read(asked: Asked, prompts: Callable[[Members], int]) -> Call:
         for name in UNTRUSTED:
             members.pop(name, None)
     members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
-    keep_usage, keep_continuous = _ask_for_usage(members) if stream else (False, False)
+    keep_usage, keep_continuous = ask_for_usage(members) if stream else (False, False)
     return Call(
         body=put_together(members),
         model=model,
@@ -46,7 +46,7 @@ def read(asked: Asked, prompts: Callable[[Members], int]) -> Call:
     )
 
 
-def _ask_for_usage(members: Members) -> tuple[bool, bool]:
+def ask_for_usage(members: Members) -> tuple[bool, bool]:
     """Ask vLLM for usage in every event; return what of it the client had asked for."""
     given = members.get("stream_options")
     options: Members = {} if given is None or bytes(given) == b"null" else take_apart(bytes(given), "`stream_options`")

@@ -3,11 +3,25 @@
 What cannot be metered must not pass: a path of a new vLLM version is closed until it gets its line here.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from proxy.dialects.audio import TRANSCRIPTIONS, TRANSLATIONS
 from proxy.dialects.base import Dialect
+from proxy.dialects.batch import Batch
 from proxy.dialects.chat import Chat
+from proxy.dialects.cohere import Cohere
 from proxy.dialects.completions import Completions
+from proxy.dialects.embed import Embed
+from proxy.dialects.generate import Generate
+from proxy.dialects.invocations import Invocations
+from proxy.dialects.messages import CountTokens, Messages
+from proxy.dialects.pooling import CLASSIFY, EMBEDDINGS, GENERATIVE_SCORING, POOLING, RERANK, SCORE
+from proxy.dialects.realtime import METHOD, Realtime
+from proxy.dialects.responses import Responses, StoredResponse
+from proxy.dialects.systemone import SystemOne
+from proxy.dialects.tokenize import DETOKENIZE, TOKENIZE
 from proxy.errors import Shape
 
 
@@ -22,14 +36,43 @@ class Route(NamedTuple):
     dialect: Dialect | None
     key: bool = True
     errors: Shape = "openai"
+    lists_models: bool = False
+    """The answer is a list of models: of these, a key sees those that it may use."""
 
 
 _READ: Final = ("GET", "HEAD")
+_ANY: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_EXACT: Final = re.compile("/[A-Za-z0-9._~/-]+")
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("/v1/chat/completions", ("POST",), Chat()),
     Route("/v1/completions", ("POST",), Completions()),
-    Route("/v1/models", _READ, None),
+    Route("/v1/chat/completions/batch", ("POST",), Batch()),
+    Route("/v1/responses", ("POST",), Responses()),
+    Route("/v1/responses/{response_id}", ("GET",), StoredResponse()),
+    Route("/v1/responses/{response_id}/cancel", ("POST",), StoredResponse()),
+    Route("/v1/messages", ("POST",), Messages(), errors="anthropic"),
+    Route("/v1/messages/count_tokens", ("POST",), CountTokens(), errors="anthropic"),
+    Route("/cohere/v2/chat", ("POST",), Cohere()),
+    Route("/inference/v1/generate", ("POST",), Generate()),
+    Route("/invocations", ("POST",), Invocations()),
+    Route("/v1/audio/transcriptions", ("POST",), TRANSCRIPTIONS),
+    Route("/v1/audio/translations", ("POST",), TRANSLATIONS),
+    Route("/v1/embeddings", ("POST",), EMBEDDINGS),
+    Route("/v2/embed", ("POST",), Embed()),
+    Route("/pooling", ("POST",), POOLING),
+    Route("/classify", ("POST",), CLASSIFY),
+    Route("/score", ("POST",), SCORE),
+    Route("/v1/score", ("POST",), SCORE),
+    Route("/rerank", ("POST",), RERANK),
+    Route("/v1/rerank", ("POST",), RERANK),
+    Route("/v2/rerank", ("POST",), RERANK),
+    Route("/generative_scoring", ("POST",), GENERATIVE_SCORING),
+    Route("/v1/systemone", ("POST",), SystemOne()),
+    Route("/tokenize", ("POST",), TOKENIZE),
+    Route("/detokenize", ("POST",), DETOKENIZE),
+    Route("/v1/realtime", (METHOD,), Realtime()),
+    Route("/v1/models", _READ, None, lists_models=True),
     Route("/version", _READ, None),
     Route("/health", _READ, None, key=False),
     Route("/ping", ("GET", "HEAD", "POST"), None, key=False),
@@ -39,13 +82,27 @@ _PLAIN: Final = {route.path.encode(): route for route in ROUTES if "{" not in ro
 _WITH_PARAMETER: Final = [(*route.path.encode().partition(b"{")[::2], route) for route in ROUTES if "{" in route.path]
 
 
-def find(target: bytes) -> tuple[Route, str | None] | None:
+def free(paths: Iterable[str]) -> dict[bytes, Route]:
+    """Return routes for paths that an operator opens, with a key, unmetered. Raises ValueError for one that cannot be."""
+    found: dict[bytes, Route] = {}
+    for path in paths:
+        if not _EXACT.fullmatch(path) or not {"", ".", ".."}.isdisjoint(path[1:].split("/")):
+            raise ValueError(f"{path!r} is no exact path such as /tokenizer_info")
+        known = find(path.encode())
+        if known is not None and known[0].dialect is not None:
+            raise ValueError(f"{path} is metered")
+        found[path.encode()] = Route(path, _ANY, None)
+    return found
+
+
+def find(target: bytes, opened: Mapping[bytes, Route] = {}) -> tuple[Route, str | None] | None:
     """Return the route of a request target (path and query, as sent) and the path's parameter; None: there is none.
 
-    No other spelling of a path is accepted: none with a trailing slash, a doubled one or an escape.
+    `opened`: what `free` returned; the table comes first. No other spelling of a path is accepted: none with a trailing
+    slash, a doubled one or an escape.
     """
     path = target if b"?" not in target else target[: target.index(b"?")]
-    route = _PLAIN.get(path)
+    route = _PLAIN.get(path) or opened.get(path)
     if route is not None:
         return route, None
     for before, rest, with_parameter in _WITH_PARAMETER:

@@ -1,6 +1,7 @@
 """Connections to one upstream, kept for the next request."""
 
 import asyncio
+import ssl
 import time
 from typing import Final, cast
 
@@ -15,11 +16,12 @@ STALE_SECONDS: Final = 1.0
 class Pool:
     """The connections of one upstream; as many as there are requests in flight, the idle ones kept for a while."""
 
-    def __init__(self, address: tuple[str, int], tls: bool, connect_seconds: float) -> None:
+    def __init__(self, address: tuple[str, int], tls: ssl.SSLContext | None, connect_seconds: float) -> None:
         self._address = address
         self._tls = tls
         self._connect_seconds = connect_seconds
         self._idle: dict[UpstreamConnection, None] = {}  # the longest idle first
+        self._own: dict[UpstreamConnection, tuple[str, int]] = {}
 
     def take(self) -> UpstreamConnection | None:
         """Return an idle connection, or None when there is none that is fresh enough."""
@@ -37,8 +39,18 @@ class Pool:
         async with asyncio.timeout(self._connect_seconds):
             connection = UpstreamConnection(self)
             protocol = cast(asyncio.Protocol, connection)  # by its methods
-            await loop.create_connection(lambda: protocol, *self._address, ssl=True if self._tls else None)
+            transport, _ = await loop.create_connection(lambda: protocol, *self._address, ssl=self._tls)
+        self._own[connection] = transport.get_extra_info("sockname")[:2]
         return connection
+
+    async def stream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a new connection for what is no HTTP. Raises OSError."""
+        async with asyncio.timeout(self._connect_seconds):
+            return await asyncio.open_connection(*self._address, ssl=self._tls)
+
+    def owns(self, address: tuple[str, int]) -> bool:
+        """Return whether one of these connections begins at an address: who accepts such a one talks to itself."""
+        return address in self._own.values()
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that may serve another request."""
@@ -47,6 +59,7 @@ class Pool:
     def forget(self, connection: UpstreamConnection) -> None:
         """Drop a connection that is gone."""
         self._idle.pop(connection, None)
+        self._own.pop(connection, None)
 
     def sweep(self) -> None:
         """Close what was idle for too long."""

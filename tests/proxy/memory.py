@@ -95,7 +95,7 @@ class Bench:
         self.config = config(**changes)
         self.registry = CollectorRegistry()
         desk = Desk(self.config, self.recorder, self.directory, self.registry, _no_models)
-        pool = Pool(self.config.address, False, 1.0)
+        pool = Pool(self.config.address, None, 1.0)
         self.lane = Lane(config=self.config, desk=desk, pool=pool, clients=set(), emptied=asyncio.Event())
         self.upstreams: list[MemoryTransport] = []
         for _ in range(kept):

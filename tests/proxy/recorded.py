@@ -1,11 +1,15 @@
 """Recorded exchanges with real vLLM, as the tests use them."""
 
+import json  # noqa: TID251  # bytes that are no UTF-8 stand as lone surrogates, which msgspec refuses
 import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tests.proxy.fakes import KEY
+
+_CONNECTION = {b"host", b"authorization", b"content-length"}
 FOLDER = Path(__file__).parents[1] / "transcripts"
 GENERATION = ("/v1/chat/completions", "/v1/completions")
 _ID = re.compile(rb'"(?:chatcmpl|cmpl)-[0-9a-f]+"')
@@ -18,6 +22,8 @@ class Recorded(msgspec.Struct):
     name: str
     method: str
     path: str
+    asked: list[tuple[bytes, bytes]]
+    """The request's headers."""
     request: bytes
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -28,26 +34,35 @@ class Recorded(msgspec.Struct):
     def streamed(self) -> bool:
         return any(value.startswith(b"text/event-stream") for name, value in self.headers if name == b"content-type")
 
+    def wire_request(self) -> bytes:
+        """Return the request as a client of the proxy sends it."""
+        lines = [b"%b %b HTTP/1.1" % (self.method.encode(), self.path.encode()), b"Host: llm.example"]
+        lines += [name + b": " + value for name, value in self.asked if name.lower() not in _CONNECTION]
+        lines += [b"Authorization: Bearer " + KEY, b"Content-Length: %d" % len(self.request)]
+        return b"\r\n".join([*lines, b"", self.request])
+
     def wire(self, body: bytes | None = None, chunk: int = 0) -> bytes:
         """Return the answer as it stands on the wire; a stream has one chunk an event, or chunks of `chunk` bytes."""
         body = self.body if body is None else body
         fields = [(name, value) for name, value in self.headers if name != b"connection"]
         head = b"HTTP/1.1 %d Whatever\r\n" % self.status + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
-        if not self.streamed:
+        if (b"transfer-encoding", b"chunked") not in self.headers:
             return head + body
-        pieces = [body[i : i + chunk] for i in range(0, len(body), chunk)] if chunk else events(body)
+        size = chunk or (0 if self.streamed else 512)
+        pieces = [body[i : i + size] for i in range(0, len(body), size)] if size else events(body)
         return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
 def load(name: str) -> Recorded:
     """Read one."""
-    raw: dict[str, Any] = msgspec.json.decode((FOLDER / f"{name}.json").read_bytes())
+    raw: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_bytes())
     request, response = raw["request"], raw["response"]
     return Recorded(
         name=name,
         method=request["method"],
         path=request["path"],
-        request=request["body"].encode(),
+        asked=[(name.encode(), value.encode()) for name, value in request["headers"].items()],
+        request=request["body"].encode("utf-8", "surrogateescape"),
         status=response["status"],
         headers=[(key.encode(), value.encode()) for key, value in response["headers"]],
         body=response["body"].encode("utf-8", "surrogateescape"),
@@ -57,8 +72,12 @@ def load(name: str) -> Recorded:
 
 def generation() -> list[Recorded]:
     """Return all that ask for chat or completions."""
-    every = [load(path.stem) for path in sorted(FOLDER.glob("*.json"))]
-    return [one for one in every if one.method == "POST" and one.path in GENERATION]
+    return [one for one in every() if one.method == "POST" and one.path in GENERATION]
+
+
+def every() -> list[Recorded]:
+    """Return all that there are."""
+    return [load(path.stem) for path in sorted(FOLDER.glob("*.json"))]
 
 
 def events(body: bytes) -> list[bytes]:

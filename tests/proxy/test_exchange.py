@@ -131,7 +131,7 @@ def denied(step: object, one: Exchange) -> tuple[int, str | None]:
 def test_denials() -> None:
     one = exchange(authorization="")
     assert denied(one.receive(), one) == (401, "invalid_api_key")
-    one = exchange(target=b"/v1/embeddings")
+    one = exchange(target=b"/v1/nothing")
     assert denied(one.receive(), one) == (404, "unknown_endpoint")
     one = exchange(method="GET")
     step = one.receive()
@@ -192,7 +192,7 @@ def test_a_request_without_a_model_gets_the_default_one() -> None:
 def test_free_paths_are_not_metered() -> None:
     one = exchange(target=b"/health", method="GET", authorization="")
     assert isinstance(one.receive(), Forward)
-    one = exchange(target=b"/v1/models", method="GET", body=b"")
+    one = exchange(target=b"/version", method="GET", body=b"")
     one.receive()
     key = msgspec.structs.replace(KEY_RECORD, models=())
     step = one.identified(Principal(key, {}), NOW)

@@ -7,7 +7,16 @@ from tests.proxy.recorded import load
 
 
 def test_recorded_list() -> None:
-    assert read(load("models").body) == Catalog(listed=True, by_name={"tiny": Served("tiny", "tiny")}, default="tiny")
+    body = load("models").body
+    catalog = read(body)
+    assert (catalog.listed, catalog.by_name, catalog.default) == (True, {"tiny": Served("tiny", "tiny")}, "tiny")
+    assert catalog.listing(["tiny", "other"]) == body
+    assert catalog.listing(["other"]) == b'{"object":"list","data":[]}'
+
+
+def test_the_list_is_shortened_and_keeps_its_order() -> None:
+    catalog = read(b'{"object":"list","data":[{"id":"a","x":[1]},{"id":"b" , "parent":"a"},{"id":"c"}]}')
+    assert catalog.listing({"c", "b"}) == b'{"object":"list","data":[{"id":"b" , "parent":"a"},{"id":"c"}]}'
 
 
 def test_adapters_name_their_base() -> None:

@@ -1,9 +1,11 @@
 import msgspec
 import pytest
+import trustme
 
 from contracts.settings import SettingsError, load
 from proxy.plain import Plain, address
 from proxy.settings import ProxySettings
+from tests.proxy.slow.certificates import write
 
 FINE = {"upstream": "http://127.0.0.1:8000", "key_pepper": "sixteen bytes or more", "spool_dir": "spool"}
 
@@ -24,6 +26,11 @@ def test_plain_settings_hold_every_value_and_reach_another_process_unchanged():
     [
         ("upstream", "127.0.0.1:8000"),
         ("upstream", "http://127.0.0.1:8000/v1"),
+        ("upstream", "http://127.0.0.1:8000,http://127.0.0.1:8000/"),
+        ("mode", "sideways"),
+        ("tls_key", "/nowhere"),
+        ("upstream_key", "/nowhere"),
+        ("upstream_key", None),
         ("listen", "8080"),
         ("admin", "nowhere"),
         ("workers", "0"),
@@ -36,7 +43,35 @@ def test_plain_settings_hold_every_value_and_reach_another_process_unchanged():
 )
 def test_a_wrong_setting_is_named(name, value):
     with pytest.raises(SettingsError, match=f"WEIGHBRIDGE_{name.upper()}"):
-        load(ProxySettings, **(FINE | {name: value}))
+        load(ProxySettings, **(FINE | ({"upstream_cert": "/nowhere"} if value is None else {name: value})))
+
+
+def test_files_of_tls(tmp_path):
+    certificate, key = write(trustme.CA(), tmp_path)
+    settings = load(ProxySettings, **FINE, tls_cert=certificate, tls_key=key, upstream_ca=certificate)
+    config = settings.plain().traffic(("", 0))
+    assert config.tls_files == (certificate, key)
+    assert config.upstream_ca == certificate
+    assert config.upstream_tls() is None  # plain http
+    certificate.write_text("no certificate")
+    with pytest.raises(SettingsError, match=r"WEIGHBRIDGE_TLS_KEY: .*cannot use"):
+        load(ProxySettings, **FINE, tls_cert=certificate, tls_key=key)
+    with pytest.raises(SettingsError, match=r"WEIGHBRIDGE_UPSTREAM_KEY: .*cannot use"):
+        load(ProxySettings, **FINE, upstream_ca=certificate)
+
+
+def test_several_upstreams_are_for_transparent_mode():
+    two = FINE | {"upstream": "http://10.0.0.1:8000, https://10.0.0.2:8443/", "instance": "name"}
+    with pytest.raises(SettingsError, match="WEIGHBRIDGE_MODE"):
+        load(ProxySettings, **two)
+    with pytest.raises(SettingsError, match="WEIGHBRIDGE_MODE"):
+        load(ProxySettings, **(FINE | {"upstream": "http://vllm:8000"}), mode="transparent")
+    plain = load(ProxySettings, **two, mode="transparent").plain()
+    assert plain.traffic(("", 0)).transparent
+    assert [(one.upstream, one.instance) for one in plain.each()] == [
+        ("http://10.0.0.1:8000", "10.0.0.1:8000"),
+        ("https://10.0.0.2:8443", "10.0.0.2:8443"),
+    ]
 
 
 def test_a_missing_upstream_is_named():

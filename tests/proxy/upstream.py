@@ -1,6 +1,7 @@
 """A raw server in vLLM's place: it sends exactly the bytes that a test tells it to."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -85,10 +86,10 @@ class RawUpstream:
 
 
 @asynccontextmanager
-async def upstream(answer: Answerer) -> AsyncIterator[RawUpstream]:
+async def upstream(answer: Answerer, secure: ssl.SSLContext | None = None) -> AsyncIterator[RawUpstream]:
     """Run one on a free port."""
     raw = RawUpstream(answer)
-    server = await asyncio.start_server(raw.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(raw.serve, "127.0.0.1", 0, ssl=secure)
     raw.port = server.sockets[0].getsockname()[1]
     try:
         yield raw

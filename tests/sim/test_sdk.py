@@ -63,3 +63,24 @@ async def test_a_stream_that_fails_raises(client):
     with pytest.raises(openai.APIError, match="Internal server error"):
         async for _ in stream:
             pass
+
+
+async def test_responses_whole_and_streamed(client):
+    whole = await client.responses.create(model="tiny", input="How much?", max_output_tokens=6)
+    assert whole.usage.total_tokens == whole.usage.input_tokens + 6
+    stream = await client.responses.create(model="tiny", input="How much?", max_output_tokens=6, stream=True)
+    events = [event async for event in stream]
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == "".join(event.delta for event in events if hasattr(event, "delta"))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+async def test_embeddings_which_the_sdk_asks_for_in_base64(client):
+    answer = await client.embeddings.create(model="tiny", input=["one", "two"])
+    assert [len(item.embedding) for item in answer.data] == [128, 128]
+
+
+async def test_audio(client):
+    heard = await client.audio.transcriptions.create(model="tiny", file=("a.mp3", b"\xff\xfb\r\n" * 8000))
+    assert heard.text
+    assert heard.usage.seconds == 2

@@ -16,9 +16,9 @@ API_KEY = "the-engines-own-key"
 
 
 class Vllm:
-    """A vLLM server that serves the tiny model as `tiny`."""
+    """A vLLM server that serves the tiny model as `tiny`; `more`: further flags."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *more: str):
         self.port = free_port()
         self.url, self.key = f"http://127.0.0.1:{self.port}", API_KEY
         self.log = folder / "vllm.log"
@@ -35,8 +35,9 @@ class Vllm:
         }
         words = [word for flag in flags.items() for word in flag]
         command = [str(VENV / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", *words]
-        command += ["--enforce-eager", "--enable-prompt-tokens-details"]
+        command += ["--enforce-eager", "--enable-prompt-tokens-details", *more]
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        environment["VLLM_ENABLE_RESPONSES_API_STORE"] = "1"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
         wait_until(self._ready, 300, f"vLLM to answer; its log: {self.log}")
@@ -71,10 +72,32 @@ class Vllm:
 
 
 @pytest.fixture(scope="session")
-def vllm(tmp_path_factory):
+def vllm_python() -> Path:
+    """The interpreter of vLLM's environment."""
     if not (VENV / "bin/python").exists():
         pytest.skip(f"no vLLM in {VENV}: run `make test-vllm`, which installs it")
-    server = Vllm(tmp_path_factory.mktemp("vllm"))
+    return VENV / "bin/python"
+
+
+@pytest.fixture(scope="session")
+def vllm(vllm_python, tmp_path_factory):
+    server = Vllm(tmp_path_factory.mktemp("vllm"), "--enable-scale-out")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def embedder(vllm_python, tmp_path_factory):
+    """A vLLM whose model embeds."""
+    server = Vllm(tmp_path_factory.mktemp("embedder"), "--runner", "pooling")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def classifier(vllm_python, tmp_path_factory):
+    """A vLLM whose model tells classes."""
+    server = Vllm(tmp_path_factory.mktemp("classifier"), "--runner", "pooling", "--convert", "classify")
     yield server
     server.stop()
 

@@ -1,0 +1,58 @@
+"""Usage in a header of an answer whose body is no JSON: known before the body, which passes untouched."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from proxy.dialects.base import Call
+from proxy.headers import Headers
+from proxy.usage import Reported
+from proxy.watch import Count
+
+
+class _Head(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    usage: Reported | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_Head).decode
+
+
+class HeadWatcher:
+    """Watches an answer whose header says what it used; `content` is that header, None when it is not there."""
+
+    def __init__(self, content: bytes | None) -> None:
+        self.finish_reason: str | None = None
+        self.began = self.finished = self.failed = False
+        self._head = _read(content)
+        self.response_id, self.served_model = self._head.id, self._head.model
+
+    def feed(self, data: bytes, last: bool) -> bytes:
+        """Pass everything on as it comes."""
+        self.finished = last
+        return data
+
+    def count(self) -> Count | None:
+        """Return what the header reported."""
+        reported = self._head.usage
+        return Count(reported.tokens(), whole=True, final=True) if reported is not None else None
+
+
+def take_head(call: Call, received: Headers, fields: Mapping[bytes, bytes]) -> tuple[HeadWatcher, Headers]:
+    """Return a watcher for an answer with `call.usage_header`, and the headers for the client, without it if he did not ask."""
+    name = call.usage_header
+    assert name is not None
+    if call.hide_usage_header:
+        received = [field for field in received if field[0].lower() != name]
+    return HeadWatcher(fields.get(name)), received
+
+
+def _read(content: bytes | None) -> _Head:
+    if content is None:
+        return _Head()
+    try:
+        return _decode(content)
+    except (msgspec.DecodeError, RecursionError):  # not as vLLM writes it: nothing was reported
+        return _Head()
