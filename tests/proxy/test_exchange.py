@@ -72,7 +72,9 @@ def settled(one: Exchange, outcome: Any = "completed") -> UsageData:
 
 def test_the_whole_way() -> None:
     one = exchange(x_request_id="theirs", user_agent="sdk/1", x_weighbridge_tags="env=prod,project=mine")
-    assert one.receive() == AskKey(b"k")
+    asked = one.receive()
+    assert isinstance(asked, AskKey)
+    assert asked.token == b"k"
     forward = one.identified(WHO, at(1))
     assert isinstance(forward, Forward)
     decision = one.decision
@@ -167,7 +169,7 @@ def test_keys_that_may_not(changes: dict[str, Any], code: str) -> None:
 def test_models_are_looked_for_once() -> None:
     one = exchange(body=b'{"model":"new"}')
     one.receive()
-    assert one.identified(WHO, NOW) == AskModels()
+    assert isinstance(one.identified(WHO, NOW), AskModels)
     assert denied(one.listed(NOW), one) == (404, "model_not_found")
     one = exchange(body=b'{"model":"new"}')
     one.receive()
