@@ -84,6 +84,8 @@ class Realtime(Serving):
         elif isinstance(event, events.ConnectionClosed) and event.connection is client:
             self.left()
         yield from self._drive(self._http.handle_event(event))
+        while self._answered:  # not where they are asked: a segment may hold thousands of messages
+            yield from self._drive(self._http.handle_event(events.HookCompleted(self._answered.popleft())))
         if self._unread > (MAX_MESSAGE if self._open else self._lane.config.max_head):
             log.warning("WebSocket ended", error="too large a message", client_address=self._address)
             self.left()
@@ -99,14 +101,11 @@ class Realtime(Serving):
                 yield from self._fail(command.flow)
             elif not isinstance(command, HttpRequestHook):
                 self._hook(command)
-                self._answered.append(command)
+                if command.blocking:
+                    self._answered.append(command)
             else:
                 self._task = asyncio.get_running_loop().create_task(self._admit(command))
                 self._task.add_done_callback(self._admitted)
-        while self._answered:
-            hook = self._answered.popleft()
-            if hook.blocking:
-                yield from self._drive(self._http.handle_event(events.HookCompleted(hook)))
 
     def _hook(self, hook: commands.StartHook) -> None:
         if isinstance(hook, websocket.WebsocketMessageHook):

@@ -90,14 +90,14 @@ async def proxy(
         running.serving = asyncio.create_task(
             serve(settings, running.recorder, running.directory, running.registry, started.set_result)
         )
-        async with asyncio.timeout(20):
-            running.traffic = await started
-            while listed and running.traffic.model is None:
-                await asyncio.sleep(0.01)
         try:
+            async with asyncio.timeout(20):
+                running.traffic = await started
+                while listed and running.traffic.model is None:
+                    await asyncio.sleep(0.01)
             yield running
         finally:
-            if not running.serving.done():
+            if started.done() and not running.serving.done():
                 await running.traffic.drain(0.1)
             await running.serving
 

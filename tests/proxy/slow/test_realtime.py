@@ -13,7 +13,8 @@ import msgspec
 import pytest
 import trustme
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from contracts.projection import KeyRecord
 from proxy.config import Timeouts
@@ -236,6 +237,35 @@ async def test_vllm_that_refuses_or_is_away() -> None:
         assert caught.value.response.status_code == 502
         assert b"upstream_unreachable" in (caught.value.response.body or b"")
         assert (await it.settled(2)).outcome == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    "broken", [[None], [b"no HTTP at all\r\n\r\n"], [b"HTTP/1.1 101 Switching Protocols\r\n\r\n", None]]
+)
+async def test_vllm_that_does_not_answer_as_it_should(broken: list[Piece]) -> None:
+    async with proxy(lambda _got: broken) as it:
+        with pytest.raises((InvalidStatus, InvalidHandshake)) as caught:
+            async with open_session(it):
+                pass
+        if isinstance(caught.value, InvalidStatus):
+            assert caught.value.response.status_code == 502
+            assert b'"upstream_error"' in (caught.value.response.body or b"")
+        usage = await it.settled()
+        assert usage.outcome == "upstream_error"
+        async with asyncio.timeout(5):
+            while it.clients:
+                await asyncio.sleep(0.01)
+
+
+async def test_thousands_of_messages_in_one_segment() -> None:
+    async with sessions() as (it, _):
+        async with open_session(it) as ws:
+            await hear(ws)
+            frame = Frame(Opcode.TEXT, b'{"type":"?"}').serialize(mask=True)
+            ws.transport.write(frame * 3000)
+            for _ in range(3000):
+                assert (await hear(ws))["code"] == "unknown_event"
+        assert (await it.settled()).outcome == "completed"
 
 
 async def test_what_is_no_upgrade() -> None:

@@ -135,6 +135,19 @@ async def test_a_client_that_leaves(authority: trustme.CA, tmp_path: Path) -> No
         assert (usage.outcome, usage.accuracy) == ("client_closed", "exact")  # vLLM's side is plain: it is half-closed
 
 
+async def test_a_refused_large_body_gets_its_answer(authority: trustme.CA, tmp_path: Path) -> None:
+    """The client is still sending: it must get 413, not a reset."""
+    async with proxy(unary, max_body=100_000, tls_files=write(authority, tmp_path)) as it:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", it.traffic.port, ssl=trusting(authority), server_hostname="localhost"
+        )
+        writer.write(post(CHAT, b"x" * 5_000_000))
+        async with asyncio.timeout(20):
+            received = await reader.read(65_536)
+        assert responses(received, closed=True)[0].status == 413
+        writer.close()
+
+
 async def test_back_pressure(authority: trustme.CA, tmp_path: Path) -> None:
     big = event(1, b"x" * 65_536)
     files = write(authority, tmp_path)
