@@ -107,9 +107,10 @@ def find(target: bytes, opened: Mapping[bytes, Route] = {}) -> tuple[Route, str 
         return route, None
     for before, rest, with_parameter in _WITH_PARAMETER:
         after = rest[rest.index(b"}") + 1 :]
-        parameter = path[len(before) : len(path) - len(after)]
-        if path.startswith(before) and path.endswith(after) and _is_name(parameter):
-            return with_parameter, parameter.decode()
+        if path.startswith(before) and path.endswith(after) and len(path) > len(before) + len(after):
+            parameter = path[len(before) : len(path) - len(after)]
+            if _is_name(parameter):
+                return with_parameter, parameter.decode()
     return None
 
 

@@ -82,11 +82,11 @@ class RequestReader:
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self.broken = self.broken or ("invalid_request", f"This is no HTTP/1.1 request: {error}.")
+            self._break("invalid_request", f"This is no HTTP/1.1 request: {error}.")
         if self._in_head:
             self._unfinished += len(data)
             if self._unfinished > self._max_head:
-                self.broken = self.broken or _HEAD_TOO_LARGE
+                self._break(*_HEAD_TOO_LARGE)
 
     def unread(self, now: datetime) -> Arrival:
         """Return what is known of the request that could not be read."""
@@ -108,7 +108,7 @@ class RequestReader:
         self._lines.append((name, content))
         self._size += len(name) + len(content) + _FIELD_BYTES
         if self._size > self._max_head:  # a trailer counts, too
-            self.broken = self.broken or _HEAD_TOO_LARGE
+            self._break(*_HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """Refuse at once what cannot become a request."""
@@ -146,6 +146,11 @@ class RequestReader:
         self.queue.append(Pending(arrival, self._parser.should_keep_alive() and not self._old, self._old))
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _break(self, code: str, message: str) -> None:
+        """Read no more; the first reason counts."""
+        if self.broken is None:
+            self.broken = code, message
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Read a request that offers another protocol as if it had not: an offer may be declined."""

@@ -58,6 +58,7 @@ class Spool:
         """Bytes that spools adopted from dead processes take; they share the bound."""
         self.open: dict[bytes, Segment] = {}
         self._lock = lock
+        self._closed = False
         self._segment_bytes, self._max_bytes = segment_bytes, max_bytes
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool-segments")
         self._number = header.number
@@ -156,7 +157,10 @@ class Spool:
             self._prepared = self._disk.submit(Segment.create, self.folder, self._number, self._segment_bytes)
 
     def close(self) -> None:
-        """Give back files and lock. If the ledger has everything, the folder is removed. Blocks."""
+        """Give back files and lock, once. If the ledger has everything, the folder is removed. Blocks."""
+        if self._closed:
+            return
+        self._closed = True
         self._disk.shutdown()
         segments = list(self._segments)
         if self._prepared is not None and self._prepared.exception() is None:

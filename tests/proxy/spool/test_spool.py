@@ -29,15 +29,6 @@ SEGMENT = 16 * PAGE
 @pytest.fixture
 def spool(tmp_path):
     made: Any = adoption.create(tmp_path, Header("weighbridge/x", EPOCH, 1), 12 * SEGMENT, SEGMENT)
-    close = made.close
-    closed: list[bool] = []
-
-    def once():
-        if not closed:
-            closed.append(True)
-            close()
-
-    made.close = once
     yield made
     made.close()
 
