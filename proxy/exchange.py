@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from contracts.events import Accuracy, Outcome, RequestData, UsageData
-from proxy import admission, errors, headers
+from proxy import admission, browsers, errors, headers
 from proxy.dialects import refused, table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
@@ -37,7 +37,7 @@ class House:
     `opened` are the paths that the operator lets pass unmetered.
     """
 
-    __slots__ = ("authorization", "epoch", "fingerprint", "instance", "models", "opened", "producer", "salt")
+    __slots__ = ("authorization", "epoch", "fingerprint", "instance", "models", "opened", "origins", "producer", "salt")
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class House:
         self.models = models
         self.fingerprint = fingerprint
         self.opened = opened if opened is not None else {}
+        self.origins = browsers.Origins()
 
 
 class Exchange:
@@ -108,6 +109,8 @@ class Exchange:
         self._route, self._parameter = route, _ = found
         facts.endpoint = route.path
         if arrival.method not in route.methods:
+            if browsers.is_preflight(arrival):
+                return self._pass_free()
             answer = self.deny(Refusal("method_not_allowed", f"This path takes {' or '.join(route.methods)}."))
             answer.headers.append((b"allow", ", ".join(route.methods).encode()))
             return answer
@@ -183,7 +186,7 @@ class Exchange:
     def deny(self, refusal: Refusal) -> Answer:
         """End it here: record the denial, answer with the error."""
         self.state, self.admitted = "denied", False
-        answer = errors.answer(refusal, self.request_id, self._shape)
+        answer = self._own(errors.answer(refusal, self.request_id, self._shape))
         self.decision = self._facts.denied(answer.status, refusal)
         return answer
 
@@ -198,6 +201,9 @@ class Exchange:
         """Take the head of the answer (`fields`: by lower-case name); return the headers for the client."""
         self.state = "streaming"
         call, dialect, facts = self._call, self._dialect, self._facts
+        origin = facts.arrival.fields.get(b"origin")
+        if origin is not None:
+            self._house.origins.learn(origin, status, fields)
         if self.admitted and call is not None and dialect is not None:
             facts.first_byte_at = now
             facts.status = facts.upstream_status = status
@@ -310,7 +316,7 @@ class Exchange:
 
     def fail(self, code: str, message: str) -> Answer:
         """Return the answer for an upstream that did not answer; the lane settles with the outcome."""
-        answer = errors.answer(Refusal(code, message), self.request_id, self._shape)
+        answer = self._own(errors.answer(Refusal(code, message), self.request_id, self._shape))
         self._facts.status = answer.status
         return answer
 
@@ -324,6 +330,13 @@ class Exchange:
             route = found[0] if found is not None else None
         return route.errors if route is not None else "openai"
 
+    def _own(self, answer: Answer) -> Answer:
+        """Let a browser read an answer of ours, if it may read vLLM's."""
+        origin = self._facts.arrival.fields.get(b"origin")
+        if origin is not None:
+            answer.headers.extend(self._house.origins.fields(origin))
+        return answer
+
     def _list_models(self, may_ask: bool) -> Step:
         """Answer in vLLM's place: its list has models that this key may not use."""
         who, models = self._principal, self._house.models
@@ -333,7 +346,7 @@ class Exchange:
             return AskModels()
         if not models.listed:
             return self.fail("upstream_unreachable", "vLLM did not say which models it serves.")
-        return errors.own(models.listing(who.key.models or ()), self.request_id)
+        return self._own(errors.own(models.listing(who.key.models or ()), self.request_id))
 
     def _pass_free(self) -> Forward:
         self.state = "admitted"
