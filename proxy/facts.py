@@ -1,5 +1,6 @@
 """What is known of one request, as it becomes known; the two records of a request are made of it."""
 
+import re
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +13,7 @@ from proxy.usage import Tokens
 from proxy.watch import Watcher
 
 MAX_TEXT: Final = 2048
+_TRACE: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _PENDING: Final = 1
 """A sequence: the recorder gives the real one when a record becomes final."""
 
@@ -40,6 +42,7 @@ class Facts:
         "served_model",
         "status",
         "tags",
+        "trace_id",
         "upstream_status",
     )
 
@@ -64,6 +67,7 @@ class Facts:
         self.status: int | None = None
         self.upstream_status: int | None = None
         self.request_bytes = arrival.size
+        self.trace_id = trace_id(arrival) if b"traceparent" in arrival.fields else None
         self.response_bytes: int | None = None
 
     def denied(self, status: int, refusal: Refusal) -> RequestData:
@@ -83,6 +87,7 @@ class Facts:
             epoch=self.epoch,
             sequence=_PENDING,
             request_id=self.request_id,
+            trace_id=self.trace_id,
             client_request_id=text(arrival.fields.get(b"x-request-id")),
             tenant=key.tenant if key is not None else UNASSIGNED,
             team=key.team if key is not None else None,
@@ -123,6 +128,7 @@ class Facts:
             epoch=self.epoch,
             sequence=_PENDING,
             request_id=self.request_id,
+            trace_id=self.trace_id,
             client_request_id=text(arrival.fields.get(b"x-request-id")),
             tenant=key.tenant,
             team=key.team,
@@ -163,6 +169,18 @@ class Facts:
             client_address=arrival.client_address,
             user_agent=text(arrival.fields.get(b"user-agent")),
         )
+
+
+def trace_id(arrival: Arrival) -> str | None:
+    """Return the trace that a request says it is part of (W3C Trace Context); None where its `traceparent` is not valid.
+
+    A version that is not known yet may say more behind the four parts of version 00.
+    """
+    given = [value for name, value in arrival.headers if name.lower() == b"traceparent"]
+    found = _TRACE.fullmatch(given[0]) if len(given) == 1 else None
+    if found is None or (found[1] == b"00" and found[3] is not None):
+        return None
+    return found[2].decode()
 
 
 def text(value: bytes | None) -> str | None:
