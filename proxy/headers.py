@@ -31,6 +31,8 @@ _NOT_UPSTREAM: Final = _HOP | {
     b"x-api-key",
     b"x-data-parallel-rank",
     b"x-request-id",
+    b"x-session-id",
+    b"x-vllm-priority",
 }
 _FRAMING: Final = {b"content-length", b"transfer-encoding", b"trailer"}
 _NOT_DOWN: Final = (_HOP - _FRAMING) | {b"x-request-id"}

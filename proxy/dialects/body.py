@@ -12,8 +12,18 @@ from proxy.dialects.base import Asked, BadRequestError
 
 Members = dict[str, msgspec.Raw]
 
-UNTRUSTED: Final = frozenset({"priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs"})
-"""Members that let a client jump the queue, read other tenants' cache or steer the engine."""
+UNTRUSTED: Final = frozenset(
+    {
+        "priority",
+        "cache_salt",
+        "kv_transfer_params",
+        "ec_transfer_params",
+        "vllm_xargs",
+        "request_id",
+        "session_id",
+    }
+)
+"""Members that let a client jump the queue, read other tenants' cache, steer the engine, or name what runs in it."""
 
 TRUE: Final = msgspec.Raw(b"true")
 _members = msgspec.json.Decoder(Members).decode

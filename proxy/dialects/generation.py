@@ -7,12 +7,14 @@ import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import TRUE, UNTRUSTED, Members, flag, number, put_together, take_apart, text
+from proxy.dialects.media import unname
 from proxy.sse import Fingerprint, StreamWatcher
 from proxy.unary import UnaryWatcher
 from proxy.watch import Watcher
 
 MAX_MODEL: Final = 512
 MAX_CHOICES: Final = 1 << 16  # vLLM's own bound
+_MESSAGES: Final = ("messages",)
 
 
 def read(asked: Asked, prompts: Callable[[Members], int]) -> Call:
@@ -32,6 +34,7 @@ def read(asked: Asked, prompts: Callable[[Members], int]) -> Call:
     if not UNTRUSTED.isdisjoint(members):
         for name in UNTRUSTED:
             members.pop(name, None)
+    unname(members, asked.body, _MESSAGES)
     members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
     keep_usage, keep_continuous = ask_for_usage(members) if stream else (False, False)
     return Call(
