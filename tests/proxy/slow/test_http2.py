@@ -245,6 +245,30 @@ async def test_an_answer_of_ours_to_head_has_no_body(
         assert answer.fields[b"content-type"] == b"application/json"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", plain(ANSWER)],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", plain(ANSWER)],
+        [
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n",
+            chunk(ANSWER),
+            b"0\r\nX-T: 1\r\n\r\n",
+        ],
+        [b"HTTP/1.1 200 OK\r\n\r\n" + ANSWER, None],
+    ],
+    ids=["early hints", "continue", "trailers", "until the end"],
+)
+async def test_framings(answer: list[Piece]) -> None:
+    async with proxy(lambda _got: answer) as it, client(it.traffic.port) as h2:
+        received = await h2.answer(h2.ask(CHAT.encode(), BODY, (b"expect", b"100-continue")))
+        assert (received.status, received.body, received.whole) == (200, ANSWER, True)
+        assert not received.fields.keys() & {b"transfer-encoding", b"trailer", b"link", b"connection"}
+        assert b"expect" not in it.raw.got[0].head.lower()
+        usage = await it.settled()
+        assert (usage.outcome, usage.accuracy, usage.output_tokens) == ("completed", "exact", 2)
+
+
 async def test_a_preflight() -> None:
     allowed = plain(b"OK", b"access-control-allow-origin: *")
     wants = ((b"origin", b"https://page.example"), (b"access-control-request-method", b"POST"))
