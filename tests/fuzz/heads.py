@@ -64,6 +64,10 @@ CORPUS = [
     b"CONNECT a:1 HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"get / HTTP/1.1\r\n" + _HOST + b"\r\n",
     b": / HTTP/1.1\r\n: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + _HOST + _HOST + b"\r\n",
+    b"GET / HTTP/1.1\r\nX: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.0\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
     b"PUT / HTTP/1.1\r\n"
     + _HOST
     + b"Content-Length: 2\r\nConnection: close\r\n\r\nabGET /after HTTP/1.1\r\n"

@@ -24,12 +24,13 @@ _OTHERS = (
     b"data:{}\n\n",
 )
 
-Result = tuple[bytes, object, bool, bool, str | None]
-"""What the client got, the count, whether the stream failed and ended, and why it ended."""
+Result = tuple[bytes, int | None, bool, bool, str | None]
+"""What the client got, the tokens counted, whether the stream failed and ended, and why it ended."""
 
 
-def events(picks: bytes, choices: int) -> bytes:
-    """Return a stream, an event for each byte."""
+def events(picks: bytes, choices: int) -> tuple[bytes, int | None]:
+    """Return a stream, an event for each byte, and the tokens that it reports, None for none."""
+    total = None
     out, counts = [], [0] * choices
     for pick in picks:
         kind, index = pick % 16, pick // 16 % choices
@@ -39,10 +40,11 @@ def events(picks: bytes, choices: int) -> bytes:
             reason = b'"stop"' if kind == 9 else b"null"
             out.append(_CHUNK % (index, _TEXTS[kind % len(_TEXTS)], reason, usage))
         elif kind == 10 and pick > 127:
+            total = sum(counts)
             out.append(_END % (_USAGE % (5 + sum(counts), sum(counts))))
         else:
             out.append(_OTHERS[kind % len(_OTHERS)])
-    return b"".join(out)
+    return b"".join(out), total if total is not None else sum(counts) or None
 
 
 CORPUS = [
@@ -72,9 +74,11 @@ def check(data: bytes) -> None:
         return
     wish, choices = data[0], 1 + data[1] % 3
     made = wish & 8 == 0
-    stream = events(data[2:200], choices) if made else data[2:]
+    stream, tokens = events(data[2:34], choices) if made else (data[2:], None)
     whole = watch([stream], wish, choices)
-    for pieces in (cut(stream), [stream[i : i + 1] for i in range(len(stream))] if len(stream) < 2000 else [stream]):
+    if made:
+        assert whole[1] == tokens, (stream, whole[1], tokens)
+    for pieces in (cut(stream), [stream[i : i + 1] for i in range(len(stream))] if len(stream) < 800 else [stream]):
         found = watch(pieces, wish, choices)
         if made:
             assert found == whole, (stream, pieces, found, whole)
@@ -94,7 +98,7 @@ def watch(pieces: Sequence[bytes], wish: int, choices: int) -> Result:
     except StreamError:
         assert sum(map(len, pieces)) > 1 << 20, "only what is large is too large"
     count = watcher.count()
-    said = None if count is None else (count.tokens.input, count.tokens.output, count.whole)
+    said = None if count is None else count.tokens.output
     return b"".join(out), said, watcher.failed, watcher.finished, watcher.finish_reason
 
 
