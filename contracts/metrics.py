@@ -35,6 +35,9 @@ class Metric:
 REQUESTS: Final = Metric("weighbridge_requests_total", "Requests answered.", ("model", "endpoint", "status", "outcome"))
 TOKENS: Final = Metric("weighbridge_tokens_total", "Tokens metered.", ("model", "type"))
 DENIED: Final = Metric("weighbridge_denied_total", "Requests refused by the proxy.", ("code",))
+WOULD_DENY: Final = Metric(
+    "weighbridge_would_deny_total", "Requests let through in shadow that would have been refused.", ("code",)
+)
 DURATION: Final = Metric(
     "weighbridge_request_duration_seconds", "From the request's head to its last byte.", ("model",)
 )

@@ -4,14 +4,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, Literal
 
+from contracts.events import UNASSIGNED
 from contracts.projection import KeyRecord
-from proxy.ports import Refusal
+from proxy.ports import Principal, Refusal
+
+Enforce = Literal["on", "shadow", "off"]
+"""What a refusal does: it denies the request, it is recorded, or nothing."""
 
 INVALID_KEY: Final = Refusal(
     "invalid_api_key", "Incorrect API key provided, or none. Send it as `Authorization: Bearer …`."
 )
+ANONYMOUS: Final = Principal(KeyRecord(id=UNASSIGNED, tenant=UNASSIGNED, revision=0), {})
+"""Who sends a request without a key that is known, where rules are not enforced."""
 MAX_TAGS: Final = 16
 TAGS_HEADER: Final = b"x-weighbridge-tags"
 
@@ -33,7 +39,7 @@ def check(key: KeyRecord, endpoint: str, model: str | None, address: str | None,
         return INVALID_KEY
     if key.expires_at is not None and now >= key.expires_at:
         return Refusal("expired_api_key", "This API key has expired.")
-    if key.addresses is not None and not _within(address, key.addresses):
+    if key.addresses is not None and not within(address, key.addresses):
         return Refusal("address_not_allowed", "This API key may not be used from your address.")
     if key.endpoints is not None and endpoint not in key.endpoints:
         return Refusal("endpoint_not_allowed", f"This API key may not use {endpoint}.")
@@ -54,7 +60,9 @@ def tags(header: bytes | None, assigned: dict[str, str]) -> dict[str, str]:
     return merged
 
 
-def _within(address: str | None, networks: tuple[str, ...]) -> bool:
+@lru_cache(maxsize=4096)
+def within(address: str | None, networks: tuple[str, ...]) -> bool:
+    """Return whether an address is in one of the networks; None, an address that is not known, is in none."""
     if address is None:
         return False
     parsed = ip_address(address)

@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from proxy.tls import upstream_context
@@ -42,6 +43,10 @@ class TrafficConfig:
     upstream_api_key: str | None = field(default=None, repr=False)
     free_paths: tuple[str, ...] = ()
     """Paths that pass unmetered, see `proxy.dialects.table.free`."""
+    enforce: Literal["on", "shadow", "off"] = "on"
+    """What refusals do, see `proxy.exchange.House`."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks, see `proxy.trust`."""
     max_body: int = 32 << 20
     max_head: int = 64 << 10
     timeouts: Timeouts = Timeouts()

@@ -47,6 +47,8 @@ class Desk:
             models=Catalog(),
             fingerprint=Fingerprint(),
             opened=table.free(config.free_paths),
+            enforce=config.enforce,
+            trusted=config.trusted_proxies,
         )
         self.models = ModelWatch(fetch_models, config.models_interval, self._list)
         self.in_flight = 0
@@ -133,7 +135,10 @@ class Desk:
         self._recorder.decided(decision, now)
         if exchange.state == "denied":
             self._meters.deny(decision)
-        elif exchange.admitted:
+            return
+        if decision.decision == "would_deny":
+            self._meters.doubt(decision)
+        if exchange.admitted:
             self.in_flight += 1
 
     def _list(self, catalog: Catalog) -> None:

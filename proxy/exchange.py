@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from contracts.events import Accuracy, Outcome, RequestData, UsageData
-from proxy import admission, errors, headers
+from proxy import admission, browsers, errors, headers, trust
 from proxy.dialects import refused, table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
@@ -34,10 +34,23 @@ class House:
     """What all exchanges of one upstream share.
 
     `authorization` is the upstream's own key, as a header value; `salt` gives a tenant the salt of its cached prefixes.
-    `opened` are the paths that the operator lets pass unmetered.
+    `opened` are the paths that the operator lets pass unmetered, `trusted` the addresses and networks of trusted proxies.
+    `enforce`: `on`; `shadow`, refusals are only recorded; `off`, there are none, but for what cannot be metered.
     """
 
-    __slots__ = ("authorization", "epoch", "fingerprint", "instance", "models", "opened", "producer", "salt")
+    __slots__ = (
+        "authorization",
+        "enforce",
+        "epoch",
+        "fingerprint",
+        "instance",
+        "models",
+        "opened",
+        "origins",
+        "producer",
+        "salt",
+        "trusted",
+    )
 
     def __init__(
         self,
@@ -49,6 +62,8 @@ class House:
         models: Catalog,
         fingerprint: Fingerprint,
         opened: dict[bytes, table.Route] | None = None,
+        enforce: admission.Enforce = "on",
+        trusted: tuple[str, ...] = (),
     ) -> None:
         self.instance = instance
         self.producer = producer
@@ -58,6 +73,9 @@ class House:
         self.models = models
         self.fingerprint = fingerprint
         self.opened = opened if opened is not None else {}
+        self.enforce = enforce
+        self.trusted = trusted
+        self.origins = browsers.Origins()
 
 
 class Exchange:
@@ -67,6 +85,7 @@ class Exchange:
         "_began",
         "_call",
         "_dialect",
+        "_doubt",
         "_facts",
         "_house",
         "_parameter",
@@ -88,7 +107,10 @@ class Exchange:
         self.news = self._began = False
         self.decision: RequestData | None = None
         self._house = house
-        self._facts = Facts(house.producer, house.epoch, house.instance, request_id, arrival)
+        sender = trust.sender(arrival, house.trusted)
+        self._facts = Facts(house.producer, house.epoch, house.instance, request_id, arrival, sender)
+        self._doubt: Refusal | None = None
+        """Why it would have been denied if rules were enforced."""
         self._route: table.Route | None = None
         self._parameter: str | None = None
         self._principal: Principal | None = None
@@ -108,37 +130,41 @@ class Exchange:
         self._route, self._parameter = route, _ = found
         facts.endpoint = route.path
         if arrival.method not in route.methods:
+            if browsers.is_preflight(arrival):
+                return self._pass_free()
             answer = self.deny(Refusal("method_not_allowed", f"This path takes {' or '.join(route.methods)}."))
             answer.headers.append((b"allow", ", ".join(route.methods).encode()))
             return answer
         if not route.key:
             return self._pass_free()
+        if facts.sender.refusal is not None:
+            return self.deny(facts.sender.refusal)
         token = admission.token(arrival.fields)
-        return AskKey(token) if token is not None else self.deny(admission.INVALID_KEY)
+        return AskKey(token) if token is not None else self.identified(admission.INVALID_KEY, arrival.received_at)
 
     def identified(self, who: Principal | Refusal, now: datetime) -> Step:
         """Take the answer to `AskKey`."""
         if isinstance(who, Refusal):
-            return self.deny(who)
+            answer = self._object(who)
+            if answer is not None:
+                return answer
+            who = who.who or admission.ANONYMOUS
         route, facts = self._route, self._facts
         assert route is not None
         self._principal = who
-        arrival = facts.arrival
-        facts.key = key = who.key
+        arrival, key = facts.arrival, who.key
+        facts.key = key if who is not admission.ANONYMOUS else None
         facts.tags = admission.tags(arrival.fields.get(admission.TAGS_HEADER), who.tags)
         dialect = route.dialect
         if dialect is None:
-            refusal = admission.check(key, route.path, None, arrival.client_address, now)
-            unfit = refusal is not None and refusal.code != "model_not_allowed"  # a free path names no model
-            if refusal is not None and unfit:
-                return self.deny(refusal)
-            shortened = route.lists_models and key.models is not None
-            return self._list_models(may_ask=True) if shortened else self._pass_free()
-        kind = arrival.fields.get(b"content-type", b"")
+            return self._pass_or_list(who, route, now)
+        kind, salt, trusted = (
+            arrival.fields.get(b"content-type", b""),
+            self._house.salt(key.tenant),
+            facts.sender.trusted,
+        )
         try:
-            call = dialect.read(
-                Asked(arrival.body, self._house.salt(key.tenant), kind, self._parameter, arrival.fields)
-            )
+            call = dialect.read(Asked(arrival.body, salt, kind, self._parameter, arrival.fields, trusted))
         except BadRequestError as error:
             return self.deny(Refusal(error.code, str(error)))
         self._call = facts.call = call
@@ -157,33 +183,52 @@ class Exchange:
     def _decide(self, who: Principal, route: table.Route, call: Call, now: datetime, may_ask: bool) -> Step:
         facts, models = self._facts, self._house.models
         if call.of_no_model:
-            refusal = admission.check(who.key, route.path, None, facts.arrival.client_address, now)
-            unfit = refusal is not None and refusal.code != "model_not_allowed"
-            return self.deny(refusal) if refusal is not None and unfit else self._admit(call, now)
+            return self._check_without_model(who, route, now) or self._admit(call, now)
         model = call.model if call.model is not None else models.default
         facts.model = model  # who names none is billed for the one that answers
         served = models.by_name.get(model) if model is not None else None
         if served is None and models.listed and may_ask:
             return AskModels()
-        refusal = admission.check(who.key, route.path, model, facts.arrival.client_address, now)
-        if refusal is not None:
-            return self.deny(refusal)
-        if served is None and models.listed:
-            return self.deny(Refusal("model_not_found", f"The model `{call.model}` does not exist."))
+        refusal = admission.check(who.key, route.path, model, facts.sender.client_address, now)
+        if refusal is None and served is None and models.listed:
+            refusal = Refusal("model_not_found", f"The model `{call.model}` does not exist.")
+        answer = self._object(refusal) if refusal is not None else None
+        if answer is not None:
+            return answer
         if served is not None:
             facts.served_model, facts.base_model = served
         return self._admit(call, now)
 
+    def _check_without_model(self, who: Principal, route: table.Route, now: datetime) -> Answer | None:
+        """Return the denial of a request that names no model, so that it does not matter which ones the key may use."""
+        refusal = admission.check(who.key, route.path, None, self._facts.sender.client_address, now)
+        return self._object(refusal) if refusal is not None and refusal.code != "model_not_allowed" else None
+
+    def _pass_or_list(self, who: Principal, route: table.Route, now: datetime) -> Step:
+        answer = self._check_without_model(who, route, now)
+        if answer is not None:
+            return answer
+        shortened = route.lists_models and who.key.models is not None and self._house.enforce == "on"
+        return self._list_models(may_ask=True) if shortened else self._pass_free()
+
     def _admit(self, call: Call, now: datetime) -> Forward:
         self.state, self.admitted = "admitted", True
         self._facts.admitted_at = now
-        self.decision = self._facts.admitted()
+        self.decision = self._facts.admitted(self._doubt)
         return self._forward(call.body, metered=True)
+
+    def _object(self, refusal: Refusal) -> Answer | None:
+        """Deny it where rules are enforced; else return None, and keep the first reason to be recorded."""
+        if self._house.enforce == "on":
+            return self.deny(refusal)
+        if self._house.enforce == "shadow" and self._doubt is None:
+            self._doubt = refusal
+        return None
 
     def deny(self, refusal: Refusal) -> Answer:
         """End it here: record the denial, answer with the error."""
         self.state, self.admitted = "denied", False
-        answer = errors.answer(refusal, self.request_id, self._shape)
+        answer = self._own(errors.answer(refusal, self.request_id, self._shape))
         self.decision = self._facts.denied(answer.status, refusal)
         return answer
 
@@ -198,6 +243,9 @@ class Exchange:
         """Take the head of the answer (`fields`: by lower-case name); return the headers for the client."""
         self.state = "streaming"
         call, dialect, facts = self._call, self._dialect, self._facts
+        origin = facts.arrival.fields.get(b"origin")
+        if origin is not None:
+            self._house.origins.learn(origin, status, fields)
         if self.admitted and call is not None and dialect is not None:
             facts.first_byte_at = now
             facts.status = facts.upstream_status = status
@@ -251,9 +299,10 @@ class Exchange:
         if model is None or model == facts.model:
             return None
         served = self._house.models.by_name.get(model)
-        if served is None and self._house.models.listed:
-            return Refusal("model_not_found", f"The model `{model}` does not exist.")
-        refusal = admission.check(who.key, route.path, model, facts.arrival.client_address, now)
+        enforced = self._house.enforce == "on"
+        if served is None and self._house.models.listed:  # vLLM says the same, and the session keeps its model
+            return Refusal("model_not_found", f"The model `{model}` does not exist.") if enforced else None
+        refusal = admission.check(who.key, route.path, model, facts.sender.client_address, now) if enforced else None
         if refusal is None:
             facts.model = model
             facts.served_model, facts.base_model = served if served is not None else (None, None)
@@ -310,7 +359,7 @@ class Exchange:
 
     def fail(self, code: str, message: str) -> Answer:
         """Return the answer for an upstream that did not answer; the lane settles with the outcome."""
-        answer = errors.answer(Refusal(code, message), self.request_id, self._shape)
+        answer = self._own(errors.answer(Refusal(code, message), self.request_id, self._shape))
         self._facts.status = answer.status
         return answer
 
@@ -324,6 +373,13 @@ class Exchange:
             route = found[0] if found is not None else None
         return route.errors if route is not None else "openai"
 
+    def _own(self, answer: Answer) -> Answer:
+        """Let a browser read an answer of ours, if it may read vLLM's."""
+        origin = self._facts.arrival.fields.get(b"origin")
+        if origin is not None:
+            answer.headers.extend(self._house.origins.fields(origin))
+        return answer
+
     def _list_models(self, may_ask: bool) -> Step:
         """Answer in vLLM's place: its list has models that this key may not use."""
         who, models = self._principal, self._house.models
@@ -333,14 +389,17 @@ class Exchange:
             return AskModels()
         if not models.listed:
             return self.fail("upstream_unreachable", "vLLM did not say which models it serves.")
-        return errors.own(models.listing(who.key.models or ()), self.request_id)
+        return self._own(errors.own(models.listing(who.key.models or ()), self.request_id))
 
     def _pass_free(self) -> Forward:
         self.state = "admitted"
+        if self._doubt is not None:
+            self.decision = self._facts.let_through(self._doubt)
         return self._forward(self._facts.arrival.body, metered=False)
 
     def _forward(self, body: bytes, metered: bool) -> Forward:
         arrival = self._facts.arrival
         authorization = self._house.authorization
-        fields = headers.to_upstream(arrival.headers, arrival.fields, self.request_id, authorization, metered)
+        trusted = self._facts.sender.trusted
+        fields = headers.to_upstream(arrival.headers, arrival.fields, self.request_id, authorization, metered, trusted)
         return Forward(arrival.method, arrival.target, fields, body)

@@ -1,17 +1,20 @@
 """What is known of one request, as it becomes known; the two records of a request are made of it."""
 
+import re
 from datetime import datetime
 from typing import Final
 
-from contracts.events import UNASSIGNED, Accuracy, Outcome, RequestData, UsageData
+from contracts.events import UNASSIGNED, Accuracy, Decision, Outcome, RequestData, UsageData
 from contracts.projection import KeyRecord
 from proxy.dialects.base import Call
 from proxy.ports import Refusal
 from proxy.steps import Arrival
+from proxy.trust import Sender
 from proxy.usage import Tokens
 from proxy.watch import Watcher
 
 MAX_TEXT: Final = 2048
+_TRACE: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _PENDING: Final = 1
 """A sequence: the recorder gives the real one when a record becomes final."""
 
@@ -37,20 +40,26 @@ class Facts:
         "request_bytes",
         "request_id",
         "response_bytes",
+        "sender",
         "served_model",
         "status",
         "tags",
+        "trace_id",
         "upstream_status",
     )
 
-    def __init__(self, producer: str, epoch: str, instance: str, request_id: str, arrival: Arrival) -> None:
+    def __init__(
+        self, producer: str, epoch: str, instance: str, request_id: str, arrival: Arrival, sender: Sender
+    ) -> None:
         self.producer = producer
         self.epoch = epoch
         self.instance = instance
         self.request_id = request_id
         self.arrival = arrival
+        self.sender = sender
         self.endpoint = ""
         self.key: KeyRecord | None = None
+        """None: it showed none that is known."""
         self.tags: dict[str, str] = {}
         self.call: Call | None = None
         self.dialect: str | None = None
@@ -64,25 +73,40 @@ class Facts:
         self.status: int | None = None
         self.upstream_status: int | None = None
         self.request_bytes = arrival.size
+        self.trace_id = trace_id(arrival) if b"traceparent" in arrival.fields else None
         self.response_bytes: int | None = None
 
     def denied(self, status: int, refusal: Refusal) -> RequestData:
         """Return the record of a denial."""
-        record = self._request(admitted=False)
+        record = self._request("denied", None)
         record.status, record.code, record.reason = status, refusal.code, refusal.message[:MAX_TEXT]
         return record
 
-    def admitted(self) -> RequestData:
-        """Return the record of an admission."""
-        return self._request(admitted=True)
+    def admitted(self, doubt: Refusal | None) -> RequestData:
+        """Return the record of an admission; `doubt` is why it would have been denied if rules were enforced."""
+        if doubt is None:
+            return self._request("admitted", self.admitted_at)
+        return self._doubted(doubt, self.admitted_at)
 
-    def _request(self, admitted: bool) -> RequestData:
-        key, call, arrival = self.key, self.call, self.arrival
+    def let_through(self, doubt: Refusal) -> RequestData:
+        """Return the record of a request that is not metered and would have been denied: no usage follows."""
+        return self._doubted(doubt, None)
+
+    def _doubted(self, doubt: Refusal, admitted_at: datetime | None) -> RequestData:
+        record = self._request("would_deny", admitted_at)
+        record.code, record.reason = doubt.code, doubt.message[:MAX_TEXT]
+        return record
+
+    def _request(self, decision: Decision, admitted_at: datetime | None) -> RequestData:
+        key, call, arrival, sender = self.key, self.call, self.arrival, self.sender
         return RequestData(
             producer=self.producer,
             epoch=self.epoch,
             sequence=_PENDING,
             request_id=self.request_id,
+            parent_request_id=sender.parent_request_id,
+            hop=sender.hop,
+            trace_id=self.trace_id,
             client_request_id=text(arrival.fields.get(b"x-request-id")),
             tenant=key.tenant if key is not None else UNASSIGNED,
             team=key.team if key is not None else None,
@@ -95,10 +119,10 @@ class Facts:
             endpoint=self.endpoint,
             dialect=self.dialect,
             stream=call is not None and call.stream,
-            decision="admitted" if admitted else "denied",
+            decision=decision,
             received_at=arrival.received_at,
-            admitted_at=self.admitted_at if admitted else None,
-            client_address=arrival.client_address,
+            admitted_at=admitted_at,
+            client_address=sender.client_address,
             user_agent=text(arrival.fields.get(b"user-agent")),
         )
 
@@ -113,8 +137,7 @@ class Facts:
         now: datetime,
     ) -> UsageData:
         """Return the record of what the request used, as far as its answer's `watcher` saw, with the counts in `tokens`."""
-        key, arrival = self.key, self.arrival
-        assert key is not None
+        key, arrival, sender = self.key, self.arrival, self.sender
         served = self.served_model
         if watcher is not None and watcher.served_model is not None:
             served = watcher.served_model[:MAX_TEXT]
@@ -123,11 +146,14 @@ class Facts:
             epoch=self.epoch,
             sequence=_PENDING,
             request_id=self.request_id,
+            parent_request_id=sender.parent_request_id,
+            hop=sender.hop,
+            trace_id=self.trace_id,
             client_request_id=text(arrival.fields.get(b"x-request-id")),
-            tenant=key.tenant,
-            team=key.team,
-            user=key.user,
-            key=key.id,
+            tenant=key.tenant if key is not None else UNASSIGNED,
+            team=key.team if key is not None else None,
+            user=key.user if key is not None else None,
+            key=key.id if key is not None else None,
             end_user=call.end_user,
             tags=self.tags,
             instance=self.instance,
@@ -160,9 +186,21 @@ class Facts:
             last_byte_at=now,
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
-            client_address=arrival.client_address,
+            client_address=sender.client_address,
             user_agent=text(arrival.fields.get(b"user-agent")),
         )
+
+
+def trace_id(arrival: Arrival) -> str | None:
+    """Return the trace that a request says it is part of (W3C Trace Context); None where its `traceparent` is not valid.
+
+    A version that is not known yet may say more behind the four parts of version 00.
+    """
+    given = [value for name, value in arrival.headers if name.lower() == b"traceparent"]
+    found = _TRACE.fullmatch(given[0]) if len(given) == 1 else None
+    if found is None or (found[1] == b"00" and found[3] is not None):
+        return None
+    return found[2].decode()
 
 
 def text(value: bytes | None) -> str | None:

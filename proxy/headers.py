@@ -31,22 +31,32 @@ _NOT_UPSTREAM: Final = _HOP | {
     b"x-api-key",
     b"x-data-parallel-rank",
     b"x-request-id",
+    b"x-session-id",
+    b"x-vllm-priority",
 }
 _FRAMING: Final = {b"content-length", b"transfer-encoding", b"trailer"}
 _NOT_DOWN: Final = (_HOP - _FRAMING) | {b"x-request-id"}
 _NOT_METERED: Final = _NOT_UPSTREAM | {b"accept-encoding"}
+_ROUTER: Final = frozenset({b"x-data-parallel-rank"})
 _PRIVATE: Final = b"x-weighbridge-"
 
 
 def to_upstream(
-    headers: Headers, fields: Mapping[bytes, bytes], request_id: str, authorization: bytes | None, metered: bool
+    headers: Headers,
+    fields: Mapping[bytes, bytes],
+    request_id: str,
+    authorization: bytes | None,
+    metered: bool,
+    trusted: bool = False,
 ) -> Headers:
     """Return what vLLM gets: without the client's key and what is not a client's to say, with our id and vLLM's own key.
 
     `fields` are the headers by lower-case name. `metered`: the answer will be read on its way, so it must not come
-    compressed.
+    compressed. `trusted`: a trusted proxy sent it, which may choose the rank.
     """
     dropped = _NOT_METERED if metered else _NOT_UPSTREAM
+    if trusted:
+        dropped = dropped - _ROUTER
     named = fields.get(b"connection")
     if named is not None:
         dropped = dropped | {

@@ -35,15 +35,22 @@ class Identity(msgspec.Struct, frozen=True):
 
 def judge(identity: Identity, now: datetime) -> Principal | Refusal:
     """Say who sends a request with this key at `now`, or why it is refused."""
-    if identity.key.status != "active":
-        return INVALID
-    if identity.key.expires_at is not None and now >= identity.key.expires_at:
-        return EXPIRED
     tags: dict[str, str] = {}
+    suspended: Refusal | None = None
     for kind, subject in (("tenant", identity.tenant), ("team", identity.team), ("user", identity.user)):
         if subject is None:
             continue
-        if subject.status != "active":
-            return SUSPENDED[kind]
+        if subject.status != "active" and suspended is None:
+            suspended = SUSPENDED[kind]
         tags.update(subject.tags)
-    return Principal(identity.key, tags | identity.key.tags)
+    who = Principal(identity.key, tags | identity.key.tags)
+    if identity.key.status != "active":
+        return refusal_of(INVALID, who)
+    if identity.key.expires_at is not None and now >= identity.key.expires_at:
+        return refusal_of(EXPIRED, who)
+    return who if suspended is None else refusal_of(suspended, who)
+
+
+def refusal_of(refusal: Refusal, who: Principal | None) -> Refusal:
+    """Return a refusal that says whose key it is."""
+    return Refusal(refusal.code, refusal.message, who)

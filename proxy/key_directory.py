@@ -19,7 +19,7 @@ from contracts import keys, projection, redis_keys
 from contracts.clock import Clock
 from contracts.projection import Marker
 from contracts.redis_keys import SubjectKind
-from proxy.identity import EXPIRED, INVALID, UNAVAILABLE, Identity, judge
+from proxy.identity import EXPIRED, INVALID, UNAVAILABLE, Identity, judge, refusal_of
 from proxy.key_memory import KINDS, KeyMemory
 from proxy.ports import Principal, Refusal
 
@@ -60,7 +60,7 @@ class RedisKeyDirectory:
         if answer is None:
             return INVALID if token in self._unknown and now < self._unknown[token] else None
         if now >= answer.expires_at:
-            return EXPIRED
+            return refusal_of(EXPIRED, answer.result if isinstance(answer.result, Principal) else answer.result.who)
         if now >= answer.recheck_at:
             if now - self.as_of > self._grace:
                 return None

@@ -54,6 +54,7 @@ class Meters:
         self._requests = metrics.REQUESTS.counter(registry)
         self._tokens = metrics.TOKENS.counter(registry)
         self._denied = metrics.DENIED.counter(registry)
+        self._would_deny = metrics.WOULD_DENY.counter(registry)
         self._duration = metrics.DURATION.histogram(registry)
         self._first_token = metrics.FIRST_TOKEN.histogram(registry)
         self._in_flight = metrics.IN_FLIGHT.gauge(registry)
@@ -73,10 +74,15 @@ class Meters:
         self.now = (0, 0)
         self._ended: dict[tuple[str | None, str, int | None, str], _Ended] = {}
         self._refused: Tally[str | None] = Tally()
+        self._doubted: Tally[str | None] = Tally()
 
     def deny(self, decision: RequestData) -> None:
         """Count a denial."""
         self._refused[decision.code] += 1
+
+    def doubt(self, decision: RequestData) -> None:
+        """Count a request that was let through and would have been denied."""
+        self._doubted[decision.code] += 1
 
     def settle(self, usage: UsageData) -> None:
         """Count the end of an admitted request."""
@@ -111,5 +117,8 @@ class Meters:
             ended.first_token.write(self._first_token.labels(model))
         for code, count in self._refused.items():
             self._denied.labels(code).inc(count)
+        for code, count in self._doubted.items():
+            self._would_deny.labels(code).inc(count)
         self._ended.clear()
         self._refused.clear()
+        self._doubted.clear()

@@ -30,6 +30,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_pepper: str
     upstream: str
     mode: Literal["reverse", "transparent"]
+    enforce: Literal["on", "shadow", "off"]
     upstream_ca: str | None
     upstream_cert: str | None
     upstream_key: str | None
@@ -94,6 +95,8 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             cache_salt_key=hmac.digest(self.pepper, b"cache_salt", "sha256"),
             upstream_api_key=self.upstream_api_key,
             free_paths=self.free_paths,
+            enforce=self.enforce,
+            trusted_proxies=self.trusted_proxies,
             max_body=self.max_body_bytes,
             transparent=self.mode == "transparent",
             tls_files=_pair(self.tls_cert, self.tls_key),

@@ -20,11 +20,25 @@ class Principal(msgspec.Struct, frozen=True):
     tags: dict[str, str]
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a request is not let in: a code of the outside interface (`proxy.errors` has its status) and words for people."""
+class Refusal(msgspec.Struct, frozen=True, eq=False):
+    """Why a request is not let in: a code of the outside interface (`proxy.errors` has its status) and words for people.
+
+    `who`: whose key it showed, where that is known all the same; requests that pass without a check are recorded as theirs.
+    Refusals that say the same are equal.
+    """
 
     code: str
     message: str
+    who: Principal | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Refusal) and (self.code, self.message) == (other.code, other.message)
+
+    def __ne__(self, other: object) -> bool:  # msgspec has one, which does not ask `__eq__`
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.message))
 
 
 class KeyDirectory(Protocol):

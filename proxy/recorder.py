@@ -46,7 +46,7 @@ class SpoolRecorder:
     def decided(self, data: RequestData, now: datetime) -> None:
         """Record a decision; sets its sequence."""
         data.sequence = self._spool.last_sequence + 1
-        kind = Kind.ADMITTED if data.decision == "admitted" else Kind.REQUEST
+        kind = Kind.ADMITTED if data.admitted_at is not None else Kind.REQUEST  # `would_deny` may be either
         self._append(kind, data, envelope.request_event(self.producer, data, now))
 
     def progressed(self, request_id: str, draft: UsageData, now: datetime) -> None:

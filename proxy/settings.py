@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -30,6 +30,9 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
     )
     mode: Literal["reverse", "transparent"] = Field(
         default="reverse", description="clients name this proxy, or iptables sends it their connections to vLLM"
+    )
+    enforce: Literal["on", "shadow", "off"] = Field(
+        default="on", description="refuse what keys may not do, only record what would be refused, or only meter"
     )
     upstream_api_key: SecretStr | None = Field(default=None, description="what vLLM was started with as --api-key")
     upstream_ca: Path | None = Field(default=None, description="PEM file that vLLM's certificate is checked against")
@@ -64,7 +67,8 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
     idle_timeout: _Seconds = Field(default=300.0, description="seconds between two pieces of an answer")
     total_timeout: _Seconds = Field(default=3600.0, description="seconds from a request to the answer's last byte")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="addresses, comma-separated, whose identity and router headers are believed"
+        default=(),
+        description="addresses or networks, comma-separated, whose forwarded address and router fields are believed",
     )
     free_paths: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="exact paths of vLLM, comma-separated, that pass with a key, unmetered and unrecorded"
@@ -74,6 +78,13 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network, strict=False)
+        return value
 
     @field_validator("free_paths")
     @classmethod

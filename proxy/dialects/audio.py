@@ -17,7 +17,7 @@ import msgspec
 from proxy import form
 from proxy.continuous import ContinuousWatcher
 from proxy.dialects.base import Asked, BadRequestError, Call
-from proxy.dialects.body import UNTRUSTED
+from proxy.dialects.body import untrusted
 from proxy.dialects.generation import MAX_MODEL
 from proxy.form import Part
 from proxy.sse import Fingerprint
@@ -43,7 +43,8 @@ class Audio:
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
         boundary = form.boundary_of(asked.content_type)
-        parts = [part for part in form.take_apart(asked.body, boundary) if part.name.partition("[")[0] not in UNTRUSTED]
+        unfit = untrusted(asked)
+        parts = [part for part in form.take_apart(asked.body, boundary) if part.name.partition("[")[0] not in unfit]
         fields = _fields(parts)
         stream, usage, continuous = (_flag(fields, name) for name in ("stream", _INCLUDE, _CONTINUOUS))
         model = fields.get("model") or None

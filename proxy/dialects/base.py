@@ -19,10 +19,10 @@ class Asked:
     """What a dialect is given of a request. `salt` is a secret of the tenant, the same at every request.
 
     `content_type` is as sent, with its parameters, and empty when the client names none. `parameter` is what stood in the
-    path where its route has one. `fields` are the request's headers by lower-case name.
+    path where its route has one. `fields` are the request's headers by lower-case name. `trusted`: a trusted proxy sent it.
     """
 
-    __slots__ = ("body", "content_type", "fields", "parameter", "salt")
+    __slots__ = ("body", "content_type", "fields", "parameter", "salt", "trusted")
 
     def __init__(
         self,
@@ -31,7 +31,9 @@ class Asked:
         content_type: bytes = b"application/json",
         parameter: str | None = None,
         fields: Mapping[bytes, bytes] | None = None,
+        trusted: bool = False,
     ) -> None:
+        self.trusted = trusted
         self.body = body
         self.salt = salt
         self.content_type = content_type

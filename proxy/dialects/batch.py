@@ -4,6 +4,7 @@ import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import Members, put_together, read_json, text
+from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
 from proxy.sse import Fingerprint
 from proxy.unary import UnaryWatcher
@@ -20,6 +21,7 @@ class Batch:
         members = read_json(asked)
         conversations = _count(members)
         end_user = text(members, "user")
+        unname(members, asked.body, ("messages",))
         members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
         return Call(
             body=put_together(members),

@@ -12,8 +12,21 @@ from proxy.dialects.base import Asked, BadRequestError
 
 Members = dict[str, msgspec.Raw]
 
-UNTRUSTED: Final = frozenset({"priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs"})
-"""Members that let a client jump the queue, read other tenants' cache or steer the engine."""
+UNTRUSTED: Final = frozenset(
+    {
+        "priority",
+        "cache_salt",
+        "kv_transfer_params",
+        "ec_transfer_params",
+        "vllm_xargs",
+        "request_id",
+        "session_id",
+    }
+)
+"""Members that let a client jump the queue, read other tenants' cache, steer the engine, or name what runs in it."""
+ROUTER: Final = frozenset({"kv_transfer_params", "ec_transfer_params"})
+"""Of these, the ones by which the steps of one request find each other: a trusted router's to say."""
+_ROUTERS: Final = UNTRUSTED - ROUTER
 
 TRUE: Final = msgspec.Raw(b"true")
 _members = msgspec.json.Decoder(Members).decode
@@ -32,10 +45,21 @@ def read_json(asked: Asked) -> Members:
     if asked.content_type.partition(b";")[0].lower() != b"application/json":
         raise BadRequestError("this endpoint takes `Content-Type: application/json` alone", "unsupported_media_type")
     members = take_apart(asked.body)
-    if not UNTRUSTED.isdisjoint(members):
-        for name in UNTRUSTED:
-            members.pop(name, None)
+    strip(members, asked)
     return members
+
+
+def untrusted(asked: Asked) -> frozenset[str]:
+    """Return the members that the sender of this request may not set."""
+    return _ROUTERS if asked.trusted else UNTRUSTED
+
+
+def strip(members: Members, asked: Asked) -> None:
+    """Take out what the sender of this request may not set."""
+    names = untrusted(asked)
+    if not names.isdisjoint(members):
+        for name in names:
+            members.pop(name, None)
 
 
 def take_apart(body: bytes, name: str = "the body") -> Members:

@@ -6,7 +6,7 @@ import msgspec
 
 from proxy.continuous import ContinuousWatcher
 from proxy.dialects.base import Asked, BadRequestError, Call
-from proxy.dialects.body import Members, flag, number, put_together, read_json, take_apart
+from proxy.dialects.body import ROUTER, Members, flag, number, put_together, read_json, take_apart
 from proxy.dialects.generation import MAX_CHOICES, ask_for_usage
 from proxy.dialects.pooling import read_model
 from proxy.sse import Fingerprint
@@ -27,7 +27,7 @@ class Generate:
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
         members = read_json(asked)
-        choices = _sampling(members)
+        choices = _sampling(members, asked.trusted)
         _media(members)
         stream = flag(members, "stream") or False
         members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
@@ -48,8 +48,11 @@ class Generate:
         return ContinuousWatcher(call.choices, call.keep_usage, call.keep_continuous, _NO_USAGE)
 
 
-def _sampling(members: Members) -> int:
-    """Return the number of choices; take out `extra_args`, where vLLM puts `vllm_xargs` and `kv_transfer_params`."""
+def _sampling(members: Members, trusted: bool) -> int:
+    """Return the number of choices; take out `extra_args`, where vLLM puts `vllm_xargs` and `kv_transfer_params`.
+
+    The latter stays if a trusted router says it.
+    """
     given = members.get("sampling_params")
     if given is None:
         raise BadRequestError("`sampling_params` is missing")
@@ -59,7 +62,11 @@ def _sampling(members: Members) -> int:
         choices = 1
     if not 1 <= choices <= MAX_CHOICES:
         raise BadRequestError(f"`n` must be between 1 and {MAX_CHOICES}")
-    if options.pop("extra_args", None) is not None:
+    extra = options.pop("extra_args", None)
+    if extra is not None:
+        if trusted and bytes(extra) != b"null":
+            named = take_apart(bytes(extra), "`extra_args`").items()
+            options["extra_args"] = msgspec.Raw(put_together({name: raw for name, raw in named if name in ROUTER}))
         members["sampling_params"] = msgspec.Raw(put_together(options))
     return choices
 

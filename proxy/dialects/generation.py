@@ -6,13 +6,15 @@ from typing import Final
 import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
-from proxy.dialects.body import TRUE, UNTRUSTED, Members, flag, number, put_together, take_apart, text
+from proxy.dialects.body import TRUE, Members, flag, number, put_together, strip, take_apart, text
+from proxy.dialects.media import unname
 from proxy.sse import Fingerprint, StreamWatcher
 from proxy.unary import UnaryWatcher
 from proxy.watch import Watcher
 
 MAX_MODEL: Final = 512
 MAX_CHOICES: Final = 1 << 16  # vLLM's own bound
+_MESSAGES: Final = ("messages",)
 
 
 def read(asked: Asked, prompts: Callable[[Members], int]) -> Call:
@@ -29,9 +31,8 @@ def read(asked: Asked, prompts: Callable[[Members], int]) -> Call:
         raise BadRequestError(f"`n` must be between 1 and {MAX_CHOICES}")
     inputs = prompts(members)
     end_user = text(members, "user")
-    if not UNTRUSTED.isdisjoint(members):
-        for name in UNTRUSTED:
-            members.pop(name, None)
+    strip(members, asked)
+    unname(members, asked.body, _MESSAGES)
     members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
     keep_usage, keep_continuous = ask_for_usage(members) if stream else (False, False)
     return Call(

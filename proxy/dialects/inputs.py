@@ -12,6 +12,8 @@ from proxy.dialects.body import Members
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NUMBER: Final = b"-0123456789"
 _TEXTS: Final = ("input", "messages")
+PARTS: Final = ("messages", "query", "queries", "documents", "items", "text_1", "text_2", "data_1", "data_2")
+"""What may hold parts of content, as chat messages do."""
 _PAIRS: Final = ("queries", "documents", "items", "text_1", "text_2", "data_1", "data_2")
 
 

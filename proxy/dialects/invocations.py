@@ -44,7 +44,8 @@ class Invocations:
         adapter = asked.fields.get(_ADAPTER)
         if adapter is not None:
             members["model"] = msgspec.Raw(msgspec.json.encode(_name(adapter)))
-        call = dialect.read(Asked(put_together(members), asked.salt, asked.content_type, asked.parameter, asked.fields))
+        body = put_together(members)
+        call = dialect.read(Asked(body, asked.salt, asked.content_type, asked.parameter, asked.fields, asked.trusted))
         call.by = dialect
         return call
 

@@ -10,6 +10,7 @@ import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import Members, flag, put_together, read_json, take_apart, text
+from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
 from proxy.events import EventWatcher
 from proxy.sse import Fingerprint
@@ -26,6 +27,7 @@ class Messages:
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
         members = read_json(asked)
+        unname(members, asked.body, ("messages", "system"))
         members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
         return Call(
             body=put_together(members),

@@ -13,6 +13,7 @@ from proxy.dialects import inputs
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import Members, put_together, read_json, text
 from proxy.dialects.generation import MAX_MODEL
+from proxy.dialects.media import unname
 from proxy.sse import Fingerprint
 from proxy.unary import UnaryWatcher
 from proxy.usage import Reported, first_reported
@@ -39,6 +40,7 @@ class Pooling:
         encoding = text(members, "encoding_format") if self._encodes else None
         if encoding == "bytes_only":
             members["encoding_format"] = _BYTES
+        unname(members, asked.body, inputs.PARTS)
         members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
         return Call(
             body=put_together(members),

@@ -14,6 +14,7 @@ import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import flag, put_together, read_json, text
+from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
 from proxy.events import EventWatcher
 from proxy.sse import Fingerprint
@@ -43,6 +44,7 @@ class Responses:
             check_owner(previous, asked.salt)
         end_user = text(members, "user")
         members["request_id"] = msgspec.Raw(b'"' + new_id(asked.salt).encode() + b'"')
+        unname(members, asked.body, ("input",))
         members["cache_salt"] = msgspec.Raw(b'"' + asked.salt.encode() + b'"')
         return Call(
             body=put_together(members),

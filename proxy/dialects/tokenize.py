@@ -4,6 +4,7 @@ from typing import Final
 
 from proxy.dialects.base import Asked, Call
 from proxy.dialects.body import put_together, read_json
+from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
 from proxy.sse import Fingerprint
 from proxy.watch import FreeWatcher, Watcher
@@ -18,6 +19,7 @@ class Tokenizer:
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
         members = read_json(asked)
+        unname(members, asked.body, ("messages",))  # vLLM reads the media all the same
         return Call(body=put_together(members), model=read_model(members), free=True)
 
     def watch(self, call: Call, events: bool, fingerprint: Fingerprint) -> Watcher:

@@ -188,7 +188,8 @@ class Http2(Serving):
         answer: Answer = self._lane.desk.refuse(upload.arrival(utc_now()), *upload.broken)
         stream = _Stream(self, stream_id)
         stream.head(answer.status, [*answer.headers, (b"content-length", b"%d" % len(answer.body))])
-        stream.data(answer.body)
+        if upload.method != "HEAD":
+            stream.data(answer.body)
         stream.end()
 
     # -- what goes out ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ class Kind:
     HEADER: Final = 1
     """First in a segment; body: `Header` as JSON."""
     REQUEST: Final = 2
-    """The event of a request that was denied, ready to be published."""
+    """The event of a request that was denied or is not metered, ready to be published."""
     USAGE: Final = 3
     """A usage event, ready to be published; ends what ADMITTED or OPEN began."""
     OPEN: Final = 4

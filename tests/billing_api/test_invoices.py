@@ -53,6 +53,22 @@ async def test_a_preview_has_the_promised_fields(api: Api, billed: str) -> None:
     assert (await api.get("/v1/invoices"))["data"] == []
 
 
+async def test_only_the_root_of_a_chain_of_requests_is_billed(api: Api, ledger: TestLedger, billed: str) -> None:
+    """Also of the minute that is read from the raw events, since a price begins in it."""
+    await book(api, effective_from="2026-10-20T12:00:30Z", prices=PRICES)
+    before = await api.post("/v1/invoices/preview", {"tenant": billed, **OCTOBER}, 200)
+    for hop in ("prefill", "decode", "retry"):
+        for moment in ("2026-10-10T12:00:00Z", "2026-10-20T12:00:20Z", "2026-10-20T12:00:40Z"):
+            ledger.use(datetime.fromisoformat(moment), billed, model="llama", input_tokens=5_000_000, hop=hop)
+    after = await api.post("/v1/invoices/preview", {"tenant": billed, **OCTOBER}, 200)
+    assert (after["lines"], after["total"]) == (before["lines"], before["total"])
+    ledger.use(
+        datetime.fromisoformat("2026-10-20T12:00:40Z"), billed, model="llama", input_tokens=5_000_000, hop="root"
+    )
+    root = await api.post("/v1/invoices/preview", {"tenant": billed, **OCTOBER}, 200)
+    assert root["total"] != before["total"]
+
+
 async def test_a_price_that_changes_within_the_period_splits_the_usage(
     api: Api, ledger: TestLedger, billed: str
 ) -> None:

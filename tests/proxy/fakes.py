@@ -35,7 +35,7 @@ class MemoryRecorder:
 
     def decided(self, data: RequestData, now: datetime) -> None:
         self.decisions.append(msgspec.structs.replace(data))
-        if data.decision == "admitted":
+        if data.admitted_at is not None:
             self.opens.append(self.decisions[-1])
 
     def progressed(self, request_id: str, draft: UsageData, now: datetime) -> None:

@@ -72,6 +72,23 @@ async def test_figures_are_those_of_the_events(clickhouse: ClickHouse) -> None:
     ]
 
 
+async def test_what_would_have_been_denied_is_stored_with_its_reason_and_its_usage(clickhouse: ClickHouse) -> None:
+    one = Producer("proxy-1", "a")
+    common: dict[str, Any] = {"tenant": events.UNASSIGNED, "team": None, "user": None, "key": None}
+    doubted: dict[str, Any] = {**common, "decision": "would_deny", "code": "invalid_api_key", "reason": "No."}
+    made: list[Event[Any]] = [
+        one.request(**doubted),
+        one.usage(**common, input_tokens=3),
+        one.request(**doubted, admitted_at=None),
+    ]
+    await Driver(clickhouse).store(*(record(event) for event in made))
+    found = await rows(
+        clickhouse, "SELECT tenant, decision, code, reason, isNull(admitted_at) FROM requests ORDER BY 5"
+    )
+    assert found == [("unassigned", "would_deny", "invalid_api_key", "No.", missing) for missing in (0, 1)]
+    assert await rows(clickhouse, "SELECT tenant, requests, input_tokens FROM usage_minute") == [("unassigned", 1, 3)]
+
+
 async def test_hours_and_days_are_sums_of_minutes(clickhouse: ClickHouse) -> None:
     await Driver(clickhouse).store(*(record(event) for event in FLEET))
     for view, start in (("usage_hour", "toStartOfHour"), ("usage_day", "toStartOfDay")):

@@ -23,7 +23,8 @@ def test_untouched_members_keep_their_bytes() -> None:
 
 def test_untrusted_members_are_ours_or_gone() -> None:
     _, sent = read(
-        b'{"model":"m","priority":-9,"cache_salt":"other","kv_transfer_params":{},"ec_transfer_params":{},"vllm_xargs":{"a":1}}'
+        b'{"model":"m","priority":-9,"cache_salt":"other","kv_transfer_params":{},"ec_transfer_params":{},"vllm_xargs":{"a":1},'
+        b'"request_id":"theirs","session_id":"theirs"}'
     )
     assert sent == {"model": "m", "cache_salt": SALT}
 

@@ -1,5 +1,6 @@
 """The lane, byte for byte, without sockets."""
 
+import gzip
 import logging
 import time
 
@@ -159,6 +160,29 @@ def test_an_answer_that_ends_with_its_connection() -> None:
     assert bench.usage.output_tokens == 2
 
 
+def test_a_compressed_answer_of_a_free_path() -> None:
+    packed = gzip.compress(b'{"version":"0.32.0"}')
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
+    for cut in range(1, len(answer)):
+        bench = Bench()
+        bench.send(get("/version", b"Accept-Encoding: gzip"))
+        assert b"\r\nAccept-Encoding: gzip\r\n" in bench.upstream.take()
+        bench.answer(answer[:cut], answer[cut:])
+        (response,) = responses(bench.client.take(), method="GET")
+        assert (response.body, response.header("content-encoding")) == (packed, "gzip")
+
+
+def test_a_compressed_answer_that_nobody_asked_for_is_passed_and_its_usage_unknown() -> None:
+    packed = gzip.compress(ANSWER)
+    bench = Bench()
+    bench.send(post(CHAT, BODY, b"Accept-Encoding: gzip"))
+    assert b"ccept-" not in bench.upstream.take()
+    bench.answer(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed)
+    assert responses(bench.client.take())[0].body == packed
+    usage = bench.usage
+    assert (usage.outcome, usage.accuracy, usage.input_tokens) == ("completed", "unknown", None)
+
+
 def test_head_requests() -> None:
     bench = Bench()
     bench.send(get("/version").replace(b"GET", b"HEAD", 1))
@@ -198,6 +222,14 @@ def test_expect_is_answered_here() -> None:
     assert b"xpect" not in bytes(bench.upstream.written)
     bench.answer(ok())
     assert responses(bench.client.take())[0].body == ANSWER
+
+
+def test_who_expects_and_would_be_refused_sends_no_body() -> None:
+    bench = Bench(max_body=10)
+    bench.send(post(CHAT, BODY, b"Expect: 100-continue")[: -len(BODY)])
+    assert b"HTTP/1.1 100" not in bench.client.written
+    assert error(bench) == (413, "request_too_large")
+    assert bench.client.ended
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:

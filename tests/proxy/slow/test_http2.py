@@ -223,6 +223,63 @@ async def test_head_and_free_paths() -> None:
         assert not it.recorder.decisions
 
 
+@pytest.mark.parametrize(
+    ("path", "key", "fields", "status"),
+    [
+        (b"/v1/models", b"wrong", (), 401),
+        (b"/nothing", KEY, (), 404),
+        (b"/v1/chat/completions", KEY, (), 405),
+        (b"/version", KEY, ((b"x", b"y" * 70_000),), 431),
+        (b"/v1/models", b"of few models", (), 200),
+    ],
+)
+async def test_an_answer_of_ours_to_head_has_no_body(
+    path: bytes, key: bytes, fields: tuple[tuple[bytes, bytes], ...], status: int
+) -> None:
+    async with proxy(unary) as it, client(it.traffic.port) as h2:
+        few = msgspec.structs.replace(KEY_RECORD, models=("tiny",))
+        it.directory.known[b"of few models"] = Principal(few, {})
+        answer = await h2.answer(h2.ask(path, None, *fields, method=b"HEAD", key=key))
+        assert (answer.status, answer.body) == (status, b"")
+        assert int(answer.fields[b"content-length"]) > 0
+        assert answer.fields[b"content-type"] == b"application/json"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", plain(ANSWER)],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", plain(ANSWER)],
+        [
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n",
+            chunk(ANSWER),
+            b"0\r\nX-T: 1\r\n\r\n",
+        ],
+        [b"HTTP/1.1 200 OK\r\n\r\n" + ANSWER, None],
+    ],
+    ids=["early hints", "continue", "trailers", "until the end"],
+)
+async def test_framings(answer: list[Piece]) -> None:
+    async with proxy(lambda _got: answer) as it, client(it.traffic.port) as h2:
+        received = await h2.answer(h2.ask(CHAT.encode(), BODY, (b"expect", b"100-continue")))
+        assert (received.status, received.body, received.whole) == (200, ANSWER, True)
+        assert not received.fields.keys() & {b"transfer-encoding", b"trailer", b"link", b"connection"}
+        assert b"expect" not in it.raw.got[0].head.lower()
+        usage = await it.settled()
+        assert (usage.outcome, usage.accuracy, usage.output_tokens) == ("completed", "exact", 2)
+
+
+async def test_a_preflight() -> None:
+    allowed = plain(b"OK", b"access-control-allow-origin: *")
+    wants = ((b"origin", b"https://page.example"), (b"access-control-request-method", b"POST"))
+    async with proxy(lambda _got: [allowed]) as it, client(it.traffic.port) as h2:
+        answer = await h2.answer(h2.ask(CHAT.encode(), None, *wants, method=b"OPTIONS", key=None))
+        assert (answer.status, answer.body, answer.fields[b"access-control-allow-origin"]) == (200, b"OK", b"*")
+        answer = await h2.answer(h2.ask(CHAT.encode(), BODY, wants[0], key=None))
+        assert (answer.status, answer.fields[b"access-control-allow-origin"]) == (401, b"*")
+        assert [decision.status for decision in it.recorder.decisions] == [401]
+
+
 async def test_keys_that_must_be_looked_up() -> None:
     async with proxy(unary) as it, client(it.traffic.port) as h2:
         it.directory.distant[b"far"] = Principal(KEY_RECORD, {})

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,24 @@ async def test_the_model_that_a_session_names_is_checked() -> None:
             await end(ws)
         usage = await it.settled(2)
         assert (usage.model, usage.served_model, usage.base_model) == ("adapter", "adapter", "tiny")
+
+
+@pytest.mark.parametrize(("enforce", "decision"), [("off", "admitted"), ("shadow", "would_deny")])
+async def test_sessions_where_rules_are_not_enforced(enforce: str, decision: str) -> None:
+    async with sessions(enforce=enforce) as (it, _):
+        only_tiny = KeyRecord(
+            id="key_2", tenant="ten_search", models=("tiny",), expires_at=datetime(2020, 1, 1, tzinfo=UTC), revision=1
+        )
+        it.directory.known[b"tiny"] = Principal(only_tiny, {})
+        for number, (key, tenant) in enumerate(((None, "unassigned"), (b"tiny", "ten_search")), 1):
+            async with open_session(it, key=key) as ws:
+                await hear(ws)
+                await say(ws, type="session.update", model="adapter")
+                await begin(ws, 1)
+                await end(ws)
+            usage = await it.settled(number)
+            assert (usage.tenant, usage.model, usage.outcome) == (tenant, "adapter", "completed")
+        assert [each.decision for each in it.recorder.decisions] == [decision] * 2
 
 
 async def test_vllm_that_refuses_or_is_away() -> None:
