@@ -6,7 +6,7 @@ import pytest
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 TEXT = "Every tenant pays for its own words. " * 40
-BODIES = {
+BODIES: dict[str, dict[str, object]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": TEXT}]},
     "/v1/completions": {"prompt": TEXT},
     "/v1/responses": {"input": TEXT},
