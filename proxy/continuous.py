@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.events import Splitter, payload
 from proxy.usage import LOOSE_MEMBER, Reported, per_choice
-from proxy.watch import Count
+from proxy.watch import Count, Watcher
 
 
 class _Choice(msgspec.Struct):
@@ -30,7 +30,7 @@ class _Chunk(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Chunk).decode
 
 
-class ContinuousWatcher:
+class ContinuousWatcher(Watcher):
     """Watches one stream of one prompt with `choices` choices. `keep_usage`, `keep_continuous`: what the client asked for."""
 
     __slots__ = (
@@ -41,19 +41,10 @@ class ContinuousWatcher:
         "_keep_usage",
         "_latest",
         "_total",
-        "began",
-        "failed",
-        "finish_reason",
-        "finished",
-        "response_id",
-        "served_model",
     )
 
     def __init__(self, choices: int, keep_usage: bool, keep_continuous: bool, blank: bytes) -> None:
-        self.began = self.finished = self.failed = False
-        self.response_id: str | None = None
-        self.served_model: str | None = None
-        self.finish_reason: str | None = None
+        super().__init__()
         self._choices = choices
         self._keep_usage = keep_usage
         self._keep_continuous = keep_usage and keep_continuous

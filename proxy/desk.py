@@ -12,7 +12,8 @@ from contracts.events import Outcome
 from proxy.config import TrafficConfig
 from proxy.dialects import table
 from proxy.errors import Answer
-from proxy.exchange import Exchange, House
+from proxy.exchange import Exchange
+from proxy.house import House
 from proxy.meters import Meters
 from proxy.models import Catalog, Fetch, ModelWatch
 from proxy.ports import KeyDirectory, Recorder, Refusal

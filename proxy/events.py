@@ -4,12 +4,12 @@ Such APIs report usage once, at the end. Until then the output is estimated, see
 """
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Final
 
 from proxy.sse import MAX_EVENT, StreamError
 from proxy.usage import Tokens
-from proxy.watch import Count
+from proxy.watch import Count, Watcher
 
 _ENDS: Final = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 _MARKS: Final = (b"\n\n", b"\r\n\r\n")
@@ -54,7 +54,7 @@ def payload(event: bytes) -> bytes:
     return event[start + 6 :].strip() if start >= 0 else b""
 
 
-class EventWatcher(ABC):
+class EventWatcher(Watcher):
     """Watches a stream of one generated text. A subclass reads its API's events, and says what it found in them."""
 
     __slots__ = (
@@ -63,19 +63,10 @@ class EventWatcher(ABC):
         "_early",
         "_events",
         "_total",
-        "began",
-        "failed",
-        "finish_reason",
-        "finished",
-        "response_id",
-        "served_model",
     )
 
     def __init__(self) -> None:
-        self.began = self.finished = self.failed = False
-        self.response_id: str | None = None
-        self.served_model: str | None = None
-        self.finish_reason: str | None = None
+        super().__init__()
         self._events = Splitter()
         self._early: Tokens | None = None  # what was said of the prompt before the end
         self._total: Tokens | None = None

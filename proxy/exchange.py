@@ -7,7 +7,7 @@ A lane tells it what happened, with the time; it says what to do next as a value
 request: the decision, and the usage. `proxy.desk` performs the steps. Both lanes drive the same exchange.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -19,63 +19,14 @@ from proxy.errors import Answer
 from proxy.facts import Facts, text
 from proxy.head_usage import take_head
 from proxy.headers import Headers
-from proxy.models import Catalog
+from proxy.house import House
 from proxy.ports import Principal, Refusal
-from proxy.sse import Fingerprint
 from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
 from proxy.usage import Tokens
 from proxy.watch import SessionWatcher, Watcher
 
 State = Literal["received", "denied", "admitted", "forwarded", "streaming", "settled"]
 """Where a request is."""
-
-
-class House:
-    """What all exchanges of one upstream share.
-
-    `authorization` is the upstream's own key, as a header value; `salt` gives a tenant the salt of its cached prefixes.
-    `opened` are the paths that the operator lets pass unmetered, `trusted` the addresses and networks of trusted proxies.
-    `enforce`: `on`; `shadow`, refusals are only recorded; `off`, there are none, but for what cannot be metered.
-    """
-
-    __slots__ = (
-        "authorization",
-        "enforce",
-        "epoch",
-        "fingerprint",
-        "instance",
-        "models",
-        "opened",
-        "origins",
-        "producer",
-        "salt",
-        "trusted",
-    )
-
-    def __init__(
-        self,
-        instance: str,
-        producer: str,
-        epoch: str,
-        authorization: bytes | None,
-        salt: Callable[[str], str],
-        models: Catalog,
-        fingerprint: Fingerprint,
-        opened: dict[bytes, table.Route] | None = None,
-        enforce: admission.Enforce = "on",
-        trusted: tuple[str, ...] = (),
-    ) -> None:
-        self.instance = instance
-        self.producer = producer
-        self.epoch = epoch
-        self.authorization = authorization
-        self.salt = salt
-        self.models = models
-        self.fingerprint = fingerprint
-        self.opened = opened if opened is not None else {}
-        self.enforce = enforce
-        self.trusted = trusted
-        self.origins = browsers.Origins()
 
 
 class Exchange:

@@ -8,7 +8,7 @@ import msgspec
 from proxy.dialects.base import Call
 from proxy.headers import Headers
 from proxy.usage import Reported
-from proxy.watch import Count
+from proxy.watch import Count, Watcher
 
 
 class _Head(msgspec.Struct):
@@ -20,12 +20,13 @@ class _Head(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Head).decode
 
 
-class HeadWatcher:
+class HeadWatcher(Watcher):
     """Watches an answer whose header says what it used; `content` is that header, None when it is not there."""
 
+    __slots__ = ("_head",)
+
     def __init__(self, content: bytes | None) -> None:
-        self.finish_reason: str | None = None
-        self.began = self.finished = self.failed = False
+        super().__init__()
         self._head = _read(content)
         self.response_id, self.served_model = self._head.id, self._head.model
 

@@ -19,7 +19,7 @@ import msgspec
 
 from proxy.chunk import Choice, Chunk, decode
 from proxy.usage import LOOSE_MEMBER, MEMBER, Reported, last_reported, per_choice
-from proxy.watch import Count
+from proxy.watch import Count, Watcher
 
 MAX_EVENT: Final = 32 << 20
 _MAX_HELD: Final = 256 << 10
@@ -41,7 +41,7 @@ class Fingerprint:
         self.value: bytes | None = None
 
 
-class StreamWatcher:
+class StreamWatcher(Watcher):
     """Watches one stream.
 
     Args:
@@ -67,21 +67,12 @@ class StreamWatcher:
         "_single",
         "_tail",
         "_total",
-        "began",
-        "failed",
-        "finish_reason",
-        "finished",
-        "response_id",
-        "served_model",
     )
 
     def __init__(
         self, choices: int, prompts: int, keep_usage: bool, keep_continuous: bool, fingerprint: Fingerprint
     ) -> None:
-        self.began = self.finished = self.failed = False
-        self.response_id: str | None = None
-        self.served_model: str | None = None
-        self.finish_reason: str | None = None
+        super().__init__()
         self._choices = choices
         self._prompts = prompts
         self._single = choices * prompts == 1

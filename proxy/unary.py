@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from proxy.usage import Reported, last_reported
-from proxy.watch import Count
+from proxy.watch import Count, Watcher
 
 KEPT: Final = 1 << 20
 """Bodies up to this size are decoded as a whole, so that only a top-level `usage` counts."""
@@ -26,26 +26,17 @@ class _Body(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-class UnaryWatcher:
+class UnaryWatcher(Watcher):
     """Watches one whole answer."""
 
     __slots__ = (
         "_body",
         "_reported",
         "_size",
-        "began",
-        "failed",
-        "finish_reason",
-        "finished",
-        "response_id",
-        "served_model",
     )
 
     def __init__(self) -> None:
-        self.began = self.finished = self.failed = False
-        self.response_id: str | None = None
-        self.served_model: str | None = None
-        self.finish_reason: str | None = None
+        super().__init__()
         self._body: list[bytes] = []
         self._size = 0
         self._reported: Reported | None = None

@@ -11,7 +11,7 @@ import msgspec
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.sse import Fingerprint
 from proxy.usage import Reported, Tokens
-from proxy.watch import Count, Watcher
+from proxy.watch import Count, SessionWatcher, Watcher
 
 METHOD: Final = "WEBSOCKET"
 """The method under which an upgrade stands in the table: no request of plain HTTP has it."""
@@ -49,7 +49,7 @@ class Realtime:
         return RealtimeWatcher()
 
 
-class RealtimeWatcher:
+class RealtimeWatcher(SessionWatcher):
     """Watches a session: each message of vLLM goes through `feed`, each of the client through `said`."""
 
     __slots__ = (
@@ -60,21 +60,11 @@ class RealtimeWatcher:
         "_output",
         "_pieces",
         "_started",
-        "began",
-        "failed",
-        "finish_reason",
-        "finished",
-        "response_id",
-        "served_model",
     )
 
     def __init__(self) -> None:
-        self.began = self.failed = False
-        self.finished = True
-        """No utterance is open."""
-        self.response_id: str | None = None
-        self.served_model: str | None = None
-        self.finish_reason: str | None = None
+        super().__init__()
+        self.finished = True  # no utterance is open
         self._model: str | None = None
         self._started = False
         self._done = self._failures = self._pieces = 0

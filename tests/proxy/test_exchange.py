@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from contracts.events import RequestData, UsageData
 from contracts.projection import KeyRecord
 from proxy.errors import Answer
-from proxy.exchange import Exchange, House
+from proxy.exchange import Exchange
+from proxy.house import House
 from proxy.models import Catalog, Served
 from proxy.ports import Principal, Refusal
 from proxy.sse import Fingerprint

@@ -1,0 +1,56 @@
+"""What all exchanges of one upstream share."""
+
+from collections.abc import Callable
+
+from proxy import admission, browsers
+from proxy.dialects import table
+from proxy.models import Catalog
+from proxy.sse import Fingerprint
+
+
+class House:
+    """One for each upstream.
+
+    `authorization` is the upstream's own key, as a header value; `salt` gives a tenant the salt of its cached prefixes.
+    `opened` are the paths that the operator lets pass unmetered, `trusted` the addresses and networks of trusted proxies.
+    `enforce`: `on`; `shadow`, refusals are only recorded; `off`, there are none, but for what cannot be metered.
+    """
+
+    __slots__ = (
+        "authorization",
+        "enforce",
+        "epoch",
+        "fingerprint",
+        "instance",
+        "models",
+        "opened",
+        "origins",
+        "producer",
+        "salt",
+        "trusted",
+    )
+
+    def __init__(
+        self,
+        instance: str,
+        producer: str,
+        epoch: str,
+        authorization: bytes | None,
+        salt: Callable[[str], str],
+        models: Catalog,
+        fingerprint: Fingerprint,
+        opened: dict[bytes, table.Route] | None = None,
+        enforce: admission.Enforce = "on",
+        trusted: tuple[str, ...] = (),
+    ) -> None:
+        self.instance = instance
+        self.producer = producer
+        self.epoch = epoch
+        self.authorization = authorization
+        self.salt = salt
+        self.models = models
+        self.fingerprint = fingerprint
+        self.opened = opened if opened is not None else {}
+        self.enforce = enforce
+        self.trusted = trusted
+        self.origins = browsers.Origins()
