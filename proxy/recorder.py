@@ -64,4 +64,5 @@ class SpoolRecorder:
         except SpoolFullError as error:
             self.unrecorded += 1
             if self.unrecorded % 1000 == 1:
-                _log.error("unrecorded", kind=kind, reason=str(error), total=self.unrecorded)
+                record = "usage" if isinstance(data, UsageData) else "decision"
+                _log.error("unrecorded", record=record, reason=str(error), total=self.unrecorded)

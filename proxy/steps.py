@@ -1,6 +1,6 @@
 """What goes in and out of an exchange: a request as it came, and what to do next, as values.
 
-They are plain classes: compiled, their attributes cost nothing to read, and some are read at every request many times.
+They are plain classes: made and read at every request, and never decoded or compared.
 """
 
 from datetime import datetime

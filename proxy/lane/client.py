@@ -68,8 +68,8 @@ class _Running:
         self.recorded = 0.0
 
 
-class ClientConnection:
-    """One client, an asyncio protocol."""
+class ClientConnection(asyncio.Protocol):
+    """One client."""
 
     __slots__ = (
         "_deaf_since",

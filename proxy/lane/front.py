@@ -74,7 +74,7 @@ class Front(asyncio.Protocol):
         else:
             client = ClientConnection(lane, transport)
             self._lane.forget(self)
-            transport.set_protocol(cast(asyncio.Protocol, client))  # by its methods
+            transport.set_protocol(client)
             client.data_received(data)
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from typing import Final, cast
+from typing import Final
 
 from proxy.lane.upstream import UpstreamConnection
 
@@ -37,9 +37,9 @@ class Pool:
         """Return a new connection. Raises OSError (TimeoutError is one)."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_seconds):
-            connection = UpstreamConnection(self)
-            protocol = cast(asyncio.Protocol, connection)  # by its methods
-            transport, _ = await loop.create_connection(lambda: protocol, *self._address, ssl=self._tls)
+            transport, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self), *self._address, ssl=self._tls
+            )
         self._own[connection] = transport.get_extra_info("sockname")[:2]
         return connection
 

@@ -36,8 +36,8 @@ class Owner(Protocol):
         """Learn that a connection is gone."""
 
 
-class UpstreamConnection:
-    """One connection, an asyncio protocol. `idle_since` and times are of `time.monotonic`."""
+class UpstreamConnection(asyncio.Protocol):
+    """One connection. `idle_since` and times are of `time.monotonic`."""
 
     __slots__ = (
         "_done",
@@ -180,12 +180,6 @@ class UpstreamConnection:
     def eof_received(self) -> bool:
         """Close our side too."""
         return False
-
-    def pause_writing(self) -> None:
-        """Go on: a request is written at once, and is bounded."""
-
-    def resume_writing(self) -> None:
-        """Go on."""
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the sink, unless the end of the connection was the end of the answer."""
