@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from proxy.headers import Headers
-from proxy.steps import Arrival
+from proxy.request_head import RequestHead
 
 MAX_ORIGINS: Final = 1024
 MAX_ORIGIN: Final = 256
@@ -17,10 +17,10 @@ _ALLOWED: Final = b"access-control-allow-origin"
 _CREDENTIALS: Final = b"access-control-allow-credentials"
 
 
-def is_preflight(arrival: Arrival) -> bool:
+def is_preflight(head: RequestHead) -> bool:
     """Return whether a browser asks what it may ask for; vLLM answers that without looking at the path."""
-    fields = arrival.fields
-    return arrival.method == "OPTIONS" and b"origin" in fields and b"access-control-request-method" in fields
+    fields = head.fields
+    return head.method == "OPTIONS" and b"origin" in fields and b"access-control-request-method" in fields
 
 
 class Origins:

@@ -12,15 +12,16 @@ from datetime import datetime
 from typing import Literal
 
 from contracts.events import Accuracy, Outcome, RequestData, UsageData
-from proxy import admission, browsers, errors, headers, trust
+from proxy import admission, browsers, errors
 from proxy.dialects import refused, table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
-from proxy.facts import Facts, text
-from proxy.head_usage import take_head
+from proxy.facts import Facts
+from proxy.head_usage import HeadWatcher
 from proxy.headers import Headers
 from proxy.house import House
 from proxy.ports import Principal, Refusal
+from proxy.request_head import text
 from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
 from proxy.usage import Tokens
 from proxy.watch import SessionWatcher, Watcher
@@ -45,6 +46,7 @@ class Exchange:
         "_watcher",
         "admitted",
         "decision",
+        "hidden",
         "news",
         "request_id",
         "state",
@@ -57,8 +59,9 @@ class Exchange:
         """It is metered: its usage is to be recorded."""
         self.news = self._began = False
         self.decision: RequestData | None = None
+        self.hidden: bytes | None = None
         self._house = house
-        sender = trust.sender(arrival, house.trusted)
+        sender = arrival.head.sender(house.trusted)
         self._facts = Facts(house.producer, house.epoch, house.instance, request_id, arrival, sender)
         self._doubt: Refusal | None = None
         """Why it would have been denied if rules were enforced."""
@@ -73,15 +76,16 @@ class Exchange:
 
     def receive(self) -> Step:
         """Find the route; say what must be known to decide."""
-        arrival, facts = self._facts.arrival, self._facts
-        found = table.find(arrival.target, self._house.opened)
+        facts = self._facts
+        arrival, head = facts.arrival, facts.arrival.head
+        found = head.route(self._house.opened)
         if found is None:
-            facts.endpoint = text(arrival.target.partition(b"?")[0]) or ""
-            return self.deny(refused.refusal(arrival.target))
+            facts.endpoint = text(head.target.partition(b"?")[0]) or ""
+            return self.deny(refused.refusal(head.target))
         self._route, self._parameter = route, _ = found
         facts.endpoint = route.path
-        if arrival.method not in route.methods:
-            if browsers.is_preflight(arrival):
+        if head.method not in route.methods:
+            if browsers.is_preflight(head):
                 return self._pass_free()
             answer = self.deny(Refusal("method_not_allowed", f"This path takes {' or '.join(route.methods)}."))
             answer.headers.append((b"allow", ", ".join(route.methods).encode()))
@@ -90,8 +94,11 @@ class Exchange:
             return self._pass_free()
         if facts.sender.refusal is not None:
             return self.deny(facts.sender.refusal)
-        token = admission.token(arrival.fields)
-        return AskKey(token) if token is not None else self.identified(admission.INVALID_KEY, arrival.received_at)
+        return (
+            AskKey(head.token)
+            if head.token is not None
+            else self.identified(admission.INVALID_KEY, arrival.received_at)
+        )
 
     def identified(self, who: Principal | Refusal, now: datetime) -> Step:
         """Take the answer to `AskKey`."""
@@ -105,17 +112,18 @@ class Exchange:
         self._principal = who
         arrival, key = facts.arrival, who.key
         facts.key = key if who is not admission.ANONYMOUS else None
-        facts.tags = admission.tags(arrival.fields.get(admission.TAGS_HEADER), who.tags)
+        fields = arrival.head.fields
+        facts.tags = admission.tags(fields.get(admission.TAGS_HEADER), who.tags)
         dialect = route.dialect
         if dialect is None:
             return self._pass_or_list(who, route, now)
         kind, salt, trusted = (
-            arrival.fields.get(b"content-type", b""),
+            fields.get(b"content-type", b""),
             self._house.salt(key.tenant),
             facts.sender.trusted,
         )
         try:
-            call = dialect.read(Asked(arrival.body, salt, kind, self._parameter, arrival.fields, trusted))
+            call = dialect.read(Asked(arrival.body, salt, kind, self._parameter, fields, trusted))
         except BadRequestError as error:
             return self.deny(Refusal(error.code, str(error)))
         self._call = facts.call = call
@@ -190,11 +198,14 @@ class Exchange:
         self.state = "forwarded"
         self._facts.forwarded_at = now
 
-    def answered(self, status: int, received: Headers, fields: Mapping[bytes, bytes], now: datetime) -> Headers:
-        """Take the head of the answer (`fields`: by lower-case name); return the headers for the client."""
+    def answered(self, status: int, fields: Mapping[bytes, bytes], now: datetime) -> Headers:
+        """Take the head of the answer (`fields`: by lower-case name); return the headers that the client gets of us with it.
+
+        `hidden` names, in lower case, the one of its own that the client does not get; None: there is none.
+        """
         self.state = "streaming"
         call, dialect, facts = self._call, self._dialect, self._facts
-        origin = facts.arrival.fields.get(b"origin")
+        origin = facts.arrival.head.fields.get(b"origin")
         if origin is not None:
             self._house.origins.learn(origin, status, fields)
         if self.admitted and call is not None and dialect is not None:
@@ -202,13 +213,16 @@ class Exchange:
             facts.status = facts.upstream_status = status
             if status in (200, 101):
                 kind = fields.get(b"content-type", b"")
-                self._watcher = dialect.watch(call, kind[:17].lower() == b"text/event-stream", self._house.fingerprint)
-                if call.usage_header is not None:
-                    self._watcher, received = take_head(call, received, fields)
-        passed = headers.to_client(received, self.request_id)
+                if call.usage_header is None:
+                    events = kind[:17].lower() == b"text/event-stream"
+                    self._watcher = dialect.watch(call, events, self._house.fingerprint)
+                else:
+                    self._watcher = HeadWatcher(fields.get(call.usage_header))
+                    self.hidden = call.usage_header if call.hide_usage_header else None
+        name = self.request_id.encode()
         if self._route is not None and self._route.errors == "anthropic":
-            passed.append((b"request-id", self.request_id.encode()))
-        return passed
+            return [(b"x-request-id", name), (b"request-id", name)]
+        return [(b"x-request-id", name)]
 
     def passed(self, data: bytes, last: bool) -> bytes:
         """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError.
@@ -320,13 +334,13 @@ class Exchange:
     def _shape(self) -> errors.Shape:
         route = self._route
         if route is None:  # refused before it was looked for
-            found = table.find(self._facts.arrival.target)
+            found = self._facts.arrival.head.route(self._house.opened)
             route = found[0] if found is not None else None
         return route.errors if route is not None else "openai"
 
     def _own(self, answer: Answer) -> Answer:
         """Let a browser read an answer of ours, if it may read vLLM's."""
-        origin = self._facts.arrival.fields.get(b"origin")
+        origin = self._facts.arrival.head.fields.get(b"origin")
         if origin is not None:
             answer.headers.extend(self._house.origins.fields(origin))
         return answer
@@ -349,8 +363,5 @@ class Exchange:
         return self._forward(self._facts.arrival.body, metered=False)
 
     def _forward(self, body: bytes, metered: bool) -> Forward:
-        arrival = self._facts.arrival
-        authorization = self._house.authorization
-        trusted = self._facts.sender.trusted
-        fields = headers.to_upstream(arrival.headers, arrival.fields, self.request_id, authorization, metered, trusted)
-        return Forward(arrival.method, arrival.target, fields, body)
+        passed = self._facts.arrival.head.passed(self._house.authorization, metered, self._facts.sender.trusted)
+        return Forward(passed, self.request_id, body)

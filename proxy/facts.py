@@ -1,6 +1,5 @@
 """What is known of one request, as it becomes known; the two records of a request are made of it."""
 
-import re
 from datetime import datetime
 from typing import Final
 
@@ -8,13 +7,12 @@ from contracts.events import UNASSIGNED, Accuracy, Decision, Outcome, RequestDat
 from contracts.projection import KeyRecord
 from proxy.dialects.base import Call
 from proxy.ports import Refusal
+from proxy.request_head import MAX_TEXT
 from proxy.steps import Arrival
 from proxy.trust import Sender
 from proxy.usage import Tokens
 from proxy.watch import Watcher
 
-MAX_TEXT: Final = 2048
-_TRACE: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _PENDING: Final = 1
 """A sequence: the recorder gives the real one when a record becomes final."""
 
@@ -44,7 +42,6 @@ class Facts:
         "served_model",
         "status",
         "tags",
-        "trace_id",
         "upstream_status",
     )
 
@@ -73,7 +70,6 @@ class Facts:
         self.status: int | None = None
         self.upstream_status: int | None = None
         self.request_bytes = arrival.size
-        self.trace_id = trace_id(arrival) if b"traceparent" in arrival.fields else None
         self.response_bytes: int | None = None
 
     def denied(self, status: int, refusal: Refusal) -> RequestData:
@@ -98,7 +94,7 @@ class Facts:
         return record
 
     def _request(self, decision: Decision, admitted_at: datetime | None) -> RequestData:
-        key, call, arrival, sender = self.key, self.call, self.arrival, self.sender
+        key, call, head, sender = self.key, self.call, self.arrival.head, self.sender
         return RequestData(
             producer=self.producer,
             epoch=self.epoch,
@@ -106,8 +102,8 @@ class Facts:
             request_id=self.request_id,
             parent_request_id=sender.parent_request_id,
             hop=sender.hop,
-            trace_id=self.trace_id,
-            client_request_id=text(arrival.fields.get(b"x-request-id")),
+            trace_id=head.trace_id,
+            client_request_id=head.client_request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
             team=key.team if key is not None else None,
             user=key.user if key is not None else None,
@@ -120,10 +116,10 @@ class Facts:
             dialect=self.dialect,
             stream=call is not None and call.stream,
             decision=decision,
-            received_at=arrival.received_at,
+            received_at=self.arrival.received_at,
             admitted_at=admitted_at,
             client_address=sender.client_address,
-            user_agent=text(arrival.fields.get(b"user-agent")),
+            user_agent=head.user_agent,
         )
 
     def usage(
@@ -137,7 +133,7 @@ class Facts:
         now: datetime,
     ) -> UsageData:
         """Return the record of what the request used, as far as its answer's `watcher` saw, with the counts in `tokens`."""
-        key, arrival, sender = self.key, self.arrival, self.sender
+        key, head, sender = self.key, self.arrival.head, self.sender
         served = self.served_model
         if watcher is not None and watcher.served_model is not None:
             served = watcher.served_model[:MAX_TEXT]
@@ -148,8 +144,8 @@ class Facts:
             request_id=self.request_id,
             parent_request_id=sender.parent_request_id,
             hop=sender.hop,
-            trace_id=self.trace_id,
-            client_request_id=text(arrival.fields.get(b"x-request-id")),
+            trace_id=head.trace_id,
+            client_request_id=head.client_request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
             team=key.team if key is not None else None,
             user=key.user if key is not None else None,
@@ -178,7 +174,7 @@ class Facts:
             audio_seconds=tokens.audio_seconds,
             inputs=call.inputs,
             choices=call.choices,
-            received_at=arrival.received_at,
+            received_at=self.arrival.received_at,
             admitted_at=self.admitted_at,
             forwarded_at=self.forwarded_at,
             first_byte_at=self.first_byte_at,
@@ -187,22 +183,5 @@ class Facts:
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
             client_address=sender.client_address,
-            user_agent=text(arrival.fields.get(b"user-agent")),
+            user_agent=head.user_agent,
         )
-
-
-def trace_id(arrival: Arrival) -> str | None:
-    """Return the trace that a request says it is part of (W3C Trace Context); None where its `traceparent` is not valid.
-
-    A version that is not known yet may say more behind the four parts of version 00.
-    """
-    given = [value for name, value in arrival.headers if name.lower() == b"traceparent"]
-    found = _TRACE.fullmatch(given[0]) if len(given) == 1 else None
-    if found is None or (found[1] == b"00" and found[3] is not None):
-        return None
-    return found[2].decode()
-
-
-def text(value: bytes | None) -> str | None:
-    """Return a header's value as text of bounded length; None for none, or an empty one."""
-    return value.decode("utf-8", "replace")[:MAX_TEXT] if value else None

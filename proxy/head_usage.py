@@ -1,12 +1,9 @@
 """Usage in a header of an answer whose body is no JSON: known before the body, which passes untouched."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Call
-from proxy.headers import Headers
 from proxy.usage import Reported
 from proxy.watch import Count, Watcher
 
@@ -39,15 +36,6 @@ class HeadWatcher(Watcher):
         """Return what the header reported."""
         reported = self._head.usage
         return Count(reported.tokens(), whole=True, final=True) if reported is not None else None
-
-
-def take_head(call: Call, received: Headers, fields: Mapping[bytes, bytes]) -> tuple[HeadWatcher, Headers]:
-    """Return a watcher for an answer with `call.usage_header`, and the headers for the client, without it if he did not ask."""
-    name = call.usage_header
-    assert name is not None
-    if call.hide_usage_header:
-        received = [field for field in received if field[0].lower() != name]
-    return HeadWatcher(fields.get(name)), received
 
 
 def _read(content: bytes | None) -> _Head:

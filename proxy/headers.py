@@ -44,12 +44,11 @@ _PRIVATE: Final = b"x-weighbridge-"
 def to_upstream(
     headers: Headers,
     fields: Mapping[bytes, bytes],
-    request_id: str,
     authorization: bytes | None,
     metered: bool,
     trusted: bool = False,
 ) -> Headers:
-    """Return what vLLM gets: without the client's key and what is not a client's to say, with our id and vLLM's own key.
+    """Return what vLLM gets: without the client's key and what is not a client's to say, with vLLM's own key.
 
     `fields` are the headers by lower-case name. `metered`: the answer will be read on its way, so it must not come
     compressed. `trusted`: a trusted proxy sent it, which may choose the rank.
@@ -68,14 +67,11 @@ def to_upstream(
     if _PRIVATE in b" ".join(fields):
         dropped = dropped | {name for name in fields if name.startswith(_PRIVATE)}
     out = [field for field in headers if field[0].lower() not in dropped]
-    out.append((b"x-request-id", request_id.encode()))
     if authorization is not None:
         out.append((b"authorization", authorization))
     return out
 
 
-def to_client(headers: Headers, request_id: str) -> Headers:
-    """Return what the client gets of an answer's fields: without what belongs to the connection, with our id."""
-    out = [field for field in headers if field[0].lower() not in _NOT_DOWN]
-    out.append((b"x-request-id", request_id.encode()))
-    return out
+def to_client(headers: Headers) -> Headers:
+    """Return what the client gets of an answer's fields: without what belongs to the connection, and an id that is not ours."""
+    return [field for field in headers if field[0].lower() not in _NOT_DOWN]

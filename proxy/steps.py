@@ -7,31 +7,18 @@ from datetime import datetime
 
 from proxy.errors import Answer
 from proxy.headers import Headers
+from proxy.request_head import Passed, RequestHead
 
 
 class Arrival:
-    """A request as it came in. `size` counts the bytes of head and body; `fields` are the headers by lower-case name."""
+    """A request as it came in. `size` counts the bytes of head and body."""
 
-    __slots__ = ("body", "client_address", "fields", "headers", "method", "received_at", "size", "target")
+    __slots__ = ("body", "head", "received_at", "size")
 
-    def __init__(
-        self,
-        method: str,
-        target: bytes,
-        headers: Headers,
-        fields: dict[bytes, bytes],
-        body: bytes,
-        size: int,
-        client_address: str | None,
-        received_at: datetime,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.fields = fields
+    def __init__(self, head: RequestHead, body: bytes, size: int, received_at: datetime) -> None:
+        self.head = head
         self.body = body
         self.size = size
-        self.client_address = client_address
         self.received_at = received_at
 
 
@@ -53,13 +40,17 @@ class AskModels:
 class Forward:
     """Send this upstream, then call `forwarded`."""
 
-    __slots__ = ("body", "headers", "method", "target")
+    __slots__ = ("body", "head", "request_id")
 
-    def __init__(self, method: str, target: bytes, headers: Headers, body: bytes) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
+    def __init__(self, head: Passed, request_id: str, body: bytes) -> None:
+        self.head = head
+        self.request_id = request_id
         self.body = body
+
+    @property
+    def headers(self) -> Headers:
+        """Return the fields of the head."""
+        return [*self.head.headers, (b"x-request-id", self.request_id.encode())]
 
 
 Step = AskKey | AskModels | Forward | Answer

@@ -14,8 +14,8 @@ from typing import Final
 
 from contracts.events import Hop
 from proxy import admission
+from proxy.headers import Headers
 from proxy.ports import Refusal
-from proxy.steps import Arrival
 
 HOP_HEADER: Final = b"x-weighbridge-hop"
 PARENT_HEADER: Final = b"x-weighbridge-parent-request-id"
@@ -37,16 +37,16 @@ class Sender:
         self.trusted = False
 
 
-def sender(arrival: Arrival, networks: tuple[str, ...]) -> Sender:
-    """Return where a request comes from; `networks` are the addresses of the trusted proxies."""
-    found = Sender(arrival.client_address)
-    if not networks or not admission.within(arrival.client_address, networks):
+def sender(address: str | None, headers: Headers, networks: tuple[str, ...]) -> Sender:
+    """Return where a request comes from that was sent from `address`; `networks` are those of the trusted proxies."""
+    found = Sender(address)
+    if not networks or not admission.within(address, networks):
         return found
     found.trusted = True
-    forwarded = b",".join(_named(arrival, _FORWARDED))
+    forwarded = b",".join(_named(headers, _FORWARDED))
     if forwarded:
         found.client_address = _client(forwarded, networks)
-    hops, parents = _named(arrival, HOP_HEADER), _named(arrival, PARENT_HEADER)
+    hops, parents = _named(headers, HOP_HEADER), _named(headers, PARENT_HEADER)
     hop = _HOPS.get(hops[0].strip().lower()) if len(hops) == 1 else None
     if hop is not None:
         found.hop = hop
@@ -61,11 +61,9 @@ def sender(arrival: Arrival, networks: tuple[str, ...]) -> Sender:
     return found
 
 
-def _named(arrival: Arrival, name: bytes) -> list[bytes]:
-    """Return the values of a header in their order; `arrival.fields` has the last one only."""
-    if name not in arrival.fields:
-        return []
-    return [content for field, content in arrival.headers if field.lower() == name]
+def _named(headers: Headers, name: bytes) -> list[bytes]:
+    """Return the values of a header, in their order."""
+    return [content for field, content in headers if field.lower() == name]
 
 
 def _client(forwarded: bytes, networks: tuple[str, ...]) -> str | None:

@@ -58,7 +58,7 @@ class _Running:
         self.exchange = exchange
         self.keep = pending.keep
         self.old = pending.old
-        self.head_only = pending.arrival.method == "HEAD"
+        self.head_only = pending.arrival.head.method == "HEAD"
         self.forward: Forward | None = None  # kept until the answer begins, for a stale connection
         self.framing: Framing | None = None  # None until the answer's head came
         self.head = b""  # waits for the first bytes of the body
@@ -157,7 +157,8 @@ class ClientConnection(asyncio.Protocol):
         """Write the head anew; it goes out with the first bytes of the body."""
         running = self._running
         assert running is not None
-        fields = running.exchange.answered(received.status, received.headers, received.fields, utc_now())
+        exchange = running.exchange
+        added = exchange.answered(received.status, received.fields, utc_now())
         framing = received.framing
         if framing == "chunked" and running.old:
             framing = "close"
@@ -165,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
             running.keep = False
         running.framing = framing
         running.forward = None
-        running.head = head.response(received, fields, framing, close=not running.keep)
+        running.head = head.response(received, exchange.hidden, added, framing, close=not running.keep)
 
     def on_data(self, data: bytes, last: bool, trailers: Headers) -> None:
         """Pass a piece of the body on; what completes it goes out only when the usage is recorded."""

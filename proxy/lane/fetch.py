@@ -7,7 +7,6 @@ from proxy.headers import Headers
 from proxy.lane import head
 from proxy.lane.head import ResponseHead
 from proxy.lane.pool import Pool
-from proxy.steps import Forward
 
 MAX_BODY: Final = 8 << 20
 
@@ -46,7 +45,7 @@ async def fetch(pool: Pool, target: bytes, headers: Headers, seconds: float) -> 
     answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
     connection = await pool.connect()
     try:
-        connection.begin(_Whole(answer), head.request(Forward("GET", target, headers, b"")), False, False)
+        connection.begin(_Whole(answer), head.get(target, headers), False, False)
         async with asyncio.timeout(seconds):
             return await answer
     finally:

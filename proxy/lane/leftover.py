@@ -35,7 +35,7 @@ class Leftover:
 
     def on_head(self, received: ResponseHead) -> None:
         """Count what follows, too: the client left before the answer began."""
-        self._exchange.answered(received.status, received.headers, received.fields, utc_now())
+        self._exchange.answered(received.status, received.fields, utc_now())
 
     def on_data(self, data: bytes, last: bool, trailers: Headers) -> None:
         """Count a piece."""

@@ -5,6 +5,8 @@ import ssl
 import time
 from typing import Final
 
+from proxy.lane.habit import Habit
+from proxy.lane.head import ResponseHead
 from proxy.lane.upstream import UpstreamConnection
 
 IDLE_SECONDS: Final = 4.0
@@ -22,6 +24,8 @@ class Pool:
         self._connect_seconds = connect_seconds
         self._idle: dict[UpstreamConnection, None] = {}  # the longest idle first
         self._own: dict[UpstreamConnection, tuple[str, int]] = {}
+        self.habit = Habit()
+        self.known: ResponseHead | None = None
 
     def take(self) -> UpstreamConnection | None:
         """Return an idle connection, or None when there is none that is fresh enough."""

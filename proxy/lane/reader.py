@@ -1,7 +1,8 @@
 """Reads requests from a connection's bytes. One parser serves a whole connection, since requests may be pipelined.
 
-The parser refuses what is ambiguous (two lengths, length and chunks, bare line feeds, folded lines); `_unfit` refuses what
-is merely not served. What is refused sets `broken`, and nothing more is read.
+A head that was read before is not read again (`proxy.lane.habit`). The parser refuses what is ambiguous (two lengths, length
+and chunks, bare line feeds, folded lines); `_unfit` refuses what is merely not served. What is refused sets `broken`, and
+nothing more is read.
 """
 
 from collections import deque
@@ -12,6 +13,8 @@ import httptools
 
 from contracts.clock import utc_now
 from proxy.headers import Headers
+from proxy.lane.habit import Habit
+from proxy.request_head import RequestHead
 from proxy.steps import Arrival
 
 
@@ -34,15 +37,20 @@ class RequestReader:
 
     __slots__ = (
         "_address",
+        "_between",
         "_body",
         "_fields",
+        "_habit",
         "_headers",
         "_in_head",
+        "_known",
+        "_known_size",
         "_lines",
         "_max_body",
         "_max_head",
         "_old",
         "_parser",
+        "_served",
         "_size",
         "_taken",
         "_target",
@@ -57,6 +65,11 @@ class RequestReader:
         self._max_body = max_body
         self._address = client_address
         self._parser = httptools.HttpRequestParser(self)
+        self._between = True  # the parser stands before a request
+        self._served = 0
+        self._habit = Habit()
+        self._known: RequestHead | None = None  # what the habit recognises
+        self._known_size = 0  # of that head, without the digits of its length
         self.queue: deque[Pending] = deque()
         self.broken: tuple[str, str] | None = None
         """Why nothing more can be read: code and message."""
@@ -77,6 +90,32 @@ class RequestReader:
         """Take bytes."""
         if self.broken is not None:
             return
+        between, served = self._between, self._served
+        if between and self._known is not None and len(data) <= self._max_body and self._habit.recognise(data):
+            self._recognised(self._known)
+            return
+        self._parse(data)
+        if between and self._between and served and self._served == served + 1 and self.broken is None:
+            self._learn(data)
+
+    def _recognised(self, known: RequestHead) -> None:
+        body = self._habit.body
+        size = self._known_size + len(self._habit.length) + len(body)
+        self._served += 1
+        self.queue.append(Pending(Arrival(known, body, size, utc_now()), True, False))
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of a request that came whole and alone. Not the first one: most connections bring no other."""
+        pending = self.queue[-1]
+        arrival = pending.arrival
+        if not pending.keep or not _SPECIAL.isdisjoint(arrival.head.fields):
+            return
+        length = self._habit.learn(data, len(arrival.body))
+        if length is not None:
+            self._known = arrival.head
+            self._known_size = arrival.size - len(arrival.body) - len(length)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -90,7 +129,8 @@ class RequestReader:
 
     def unread(self, now: datetime) -> Arrival:
         """Return what is known of the request that could not be read."""
-        return Arrival("", self._target, self._headers, self._fields, b"", self._size + self._taken, self._address, now)
+        head = RequestHead("", self._target, self._headers, self._fields, self._address)
+        return Arrival(head, b"", self._size + self._taken, now)
 
     # -- called by the parser --------------------------------------------------------------------------------------
 
@@ -98,6 +138,7 @@ class RequestReader:
         """Begin a request."""
         self._start()
         self._in_head = True
+        self._between = False
 
     def on_url(self, target: bytes) -> None:
         """Take the target, perhaps in parts."""
@@ -133,16 +174,12 @@ class RequestReader:
         self.expects = False
         if self.broken is not None or self._parser.should_upgrade():
             return
-        arrival = Arrival(
-            method=self._parser.get_method().decode(),
-            target=self._target,
-            headers=self._headers,
-            fields=self._fields,
-            body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            size=self._size + self._taken,
-            client_address=self._address,
-            received_at=utc_now(),
-        )
+        self._between = True
+        self._served += 1
+        method = self._parser.get_method().decode()
+        head = RequestHead(method, self._target, self._headers, self._fields, self._address)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        arrival = Arrival(head, body, self._size + self._taken, utc_now())
         self.queue.append(Pending(arrival, self._parser.should_keep_alive() and not self._old, self._old))
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -190,5 +227,6 @@ class RequestReader:
 
 _FIELD_BYTES: Final = 4  # the colon, a blank and the end of the line
 _ONCE = frozenset({b"host", b"transfer-encoding", b"authorization", b"x-api-key"})
+_SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _VERSIONS = frozenset({"1.1", "1.0"})
 _HEAD_TOO_LARGE = ("headers_too_large", "The request's head is too large.")

@@ -7,7 +7,8 @@ from typing import Protocol, cast
 import httptools
 
 from proxy.headers import Headers
-from proxy.lane.head import Framing, ResponseHead
+from proxy.lane.habit import Habit
+from proxy.lane.head import Framing, ResponseHead, written
 
 
 class Sink(Protocol):
@@ -28,6 +29,11 @@ class Sink(Protocol):
 
 class Owner(Protocol):
     """Where connections come from and go back to."""
+
+    habit: Habit
+    """Of the answers of all connections."""
+    known: ResponseHead | None
+    """What the habit recognises."""
 
     def release(self, connection: "UpstreamConnection") -> None:
         """Take back a connection that may serve another request."""
@@ -146,7 +152,11 @@ class UpstreamConnection(asyncio.Protocol):
         if sink is None:  # bytes that nobody asked for
             self.abort()
             return
-        self._fresh = False
+        owner = self._owner
+        fresh, self._fresh = self._fresh, False
+        if fresh and owner.known is not None and not self._head_only and owner.habit.recognise(data):
+            self._recognised(sink, owner.known, owner.habit)
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -164,8 +174,25 @@ class UpstreamConnection(asyncio.Protocol):
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._done:
+            if fresh and self._reusable and head.framing == "length":
+                self._learn(data, head, len(body))
             self._finish()
         sink.on_data(body, self._done, self._trailers)
+
+    def _recognised(self, sink: Sink, known: ResponseHead, habit: Habit) -> None:
+        """Hand on an answer that came whole, with a head as another one had."""
+        body = habit.body
+        sink.on_head(
+            ResponseHead(known.status, known.reason, known.headers, known.fields, "length", habit.length, known.written)
+        )
+        self._finish()
+        sink.on_data(body, True, [])
+
+    def _learn(self, data: bytes, head: ResponseHead, size: int) -> None:
+        """Remember the head of an answer that came whole."""
+        if self._owner.habit.learn(data, size) is not None:
+            head.written = written(head)
+            self._owner.known = head
 
     def _finish(self) -> None:
         self._sink = None
@@ -237,7 +264,8 @@ class UpstreamConnection(asyncio.Protocol):
             framing = "length"
         else:
             framing = "close"
-        self._head = ResponseHead(status, self._reason, self._headers, fields, framing)
+        length = fields[b"content-length"] if framing == "length" else b""
+        self._head = ResponseHead(status, self._reason, self._headers, fields, framing, length)
         if self._head_only:  # the parser does not know that no body follows
             self._done, self._reusable = True, False
 

@@ -35,10 +35,11 @@ from contracts.events import Outcome
 from proxy.dialects.realtime import METHOD
 from proxy.errors import Answer
 from proxy.exchange import Exchange
-from proxy.headers import Headers
+from proxy.headers import Headers, to_client
 from proxy.lane import head
 from proxy.lane.lane import Lane
 from proxy.ports import Refusal
+from proxy.request_head import RequestHead
 from proxy.slow.handler import Handler, Serving
 from proxy.steps import Arrival, Forward
 
@@ -183,16 +184,8 @@ class Realtime(Serving):
         named = {name.lower(): value for name, value in fields}
         upgrade = request.method == "GET" and named.get(b"upgrade", b"").lower() == b"websocket"
         size = len(request.data.path) + sum(len(name) + len(value) + 4 for name, value in fields)
-        return Arrival(
-            method=METHOD if upgrade and named.get(b"sec-websocket-version") == b"13" else request.method,
-            target=request.data.path,
-            headers=fields,
-            fields=named,
-            body=b"",
-            size=size,
-            client_address=self._address,
-            received_at=utc_now(),
-        )
+        method = METHOD if upgrade and named.get(b"sec-websocket-version") == b"13" else request.method
+        return Arrival(RequestHead(method, request.data.path, fields, named, self._address), b"", size, utc_now())
 
     def _head(self, flow: http.HTTPFlow) -> None:
         """Take vLLM's answer to the upgrade."""
@@ -201,7 +194,7 @@ class Realtime(Serving):
         assert exchange is not None
         received = list(response.headers.fields)
         named = {name.lower(): value for name, value in received}
-        fields = exchange.answered(response.status_code, received, named, utc_now())
+        fields = to_client(received) + exchange.answered(response.status_code, named, utc_now())
         end = _UPGRADE if response.status_code == 101 else _CLOSE
         response.headers = http.Headers([*fields, *end])
 

@@ -46,7 +46,7 @@ class Request:
 
     def __init__(self, lane: Lane, outlet: Outlet, arrival: Arrival) -> None:
         self._lane, self._outlet, self._arrival = lane, outlet, arrival
-        self._head_only = arrival.method == "HEAD"
+        self._head_only = arrival.head.method == "HEAD"
         self._exchange: Exchange | None = None
         self._upstream: UpstreamConnection | None = None
         self._forward: Forward | None = None  # kept until the answer begins, for a stale connection
@@ -122,9 +122,8 @@ class Request:
         assert exchange is not None
         self._forward = None
         self._begun = True
-        self._outlet.head(
-            received.status, exchange.answered(received.status, received.headers, received.fields, utc_now())
-        )
+        added = exchange.answered(received.status, received.fields, utc_now())
+        self._outlet.head(received.status, head.passed(received, exchange.hidden) + added)
 
     def on_data(self, data: bytes, last: bool, trailers: Headers) -> None:
         """Pass a piece of the body on; what completes it goes out only when the usage is recorded."""

@@ -11,6 +11,7 @@ from mitmproxy import http
 
 from proxy.dialects.realtime import METHOD
 from proxy.headers import Headers
+from proxy.request_head import RequestHead
 from proxy.steps import Arrival
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -48,16 +49,8 @@ class Upload:
 
     def arrival(self, now: datetime) -> Arrival:
         """Return the request, as far as it came."""
-        return Arrival(
-            method=self.method,
-            target=self.target,
-            headers=self._headers,
-            fields=self._fields,
-            body=b"".join(self._body) if self.broken is None else b"",
-            size=self._head_size + self.size,
-            client_address=self._address,
-            received_at=now,
-        )
+        head = RequestHead(self.method, self.target, self._headers, self._fields, self._address)
+        return Arrival(head, b"".join(self._body) if self.broken is None else b"", self._head_size + self.size, now)
 
     def _unfit(self, max_head: int) -> tuple[str, str] | None:
         if self._head_size > max_head:

@@ -94,7 +94,7 @@ def ours(pieces: list[bytes]) -> tuple[list[Framed], bool]:
     for piece in pieces:
         reader.feed(piece)
     arrivals = [pending.arrival for pending in reader.queue]
-    framed = [(one.method, one.target, plain(one.headers), one.body) for one in arrivals]
+    framed = [(one.head.method, one.head.target, plain(one.head.headers), one.body) for one in arrivals]
     return framed, reader.broken is not None
 
 

@@ -15,6 +15,7 @@ from proxy.exchange import Exchange
 from proxy.house import House
 from proxy.models import Catalog, Served
 from proxy.ports import Principal, Refusal
+from proxy.request_head import RequestHead
 from proxy.sse import Fingerprint
 from proxy.steps import Arrival, AskKey, AskModels, Forward
 from tests.proxy.fakes import KEY_RECORD
@@ -45,7 +46,7 @@ def exchange(
         (name.replace("_", "-").encode(), value.encode())
         for name, value in ({"authorization": "Bearer k"} | fields).items()
     ]
-    arrival = Arrival(method, target, headers, dict(headers), body, 100, "192.0.2.7", NOW)
+    arrival = Arrival(RequestHead(method, target, headers, dict(headers), "192.0.2.7"), body, 100, NOW)
     house = House("gpu-0", "producer", "epoch", b"Bearer up", lambda tenant: f"salt-{tenant}", catalog, Fingerprint())
     return Exchange(house, "req_1", arrival)
 
@@ -59,7 +60,7 @@ def admitted(**changes: Any) -> Exchange:
 
 
 def answer(one: Exchange, body: bytes = ANSWER, status: int = 200, headers: list[tuple[bytes, bytes]] = JSON) -> bytes:
-    one.answered(status, headers, {name.lower(): value for name, value in headers}, at(3))
+    one.answered(status, {name.lower(): value for name, value in headers}, at(3))
     return one.passed(body, last=True)
 
 
@@ -105,7 +106,7 @@ def test_the_whole_way() -> None:
 def test_first_token_of_a_stream() -> None:
     """A comment is no token."""
     one = admitted(body=b'{"model":"tiny","stream":true}')
-    one.answered(200, SSE, {b"content-type": SSE[0][1]}, at(3))
+    one.answered(200, {b"content-type": SSE[0][1]}, at(3))
     one.passed(b": hello\n\n", last=False)
     assert [one.news] == [False]
     one.passed(b'data: {"choices":[{"index":0}]}\n\n', last=False)
@@ -240,7 +241,7 @@ def test_upstream_that_fails() -> None:
 def test_counts_so_far() -> None:
     one = admitted(body=b'{"model":"tiny","stream":true}')
     assert one.counted(at(3)) is None
-    one.answered(200, SSE, {b"content-type": SSE[0][1]}, at(3))
+    one.answered(200, {b"content-type": SSE[0][1]}, at(3))
     assert one.counted(at(3)) is None
     one.passed(b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":7,"completion_tokens":1}}\n\n', last=False)
     draft = one.counted(at(4))
@@ -253,7 +254,7 @@ def test_counts_so_far() -> None:
 
 def test_some_prompts_have_not_reported() -> None:
     one = admitted(target=b"/v1/completions", body=b'{"model":"tiny","stream":true,"prompt":["a","b"]}')
-    one.answered(200, SSE, {b"content-type": SSE[0][1]}, at(3))
+    one.answered(200, {b"content-type": SSE[0][1]}, at(3))
     one.passed(b'data: {"choices":[{"index":1}],"usage":{"prompt_tokens":7,"completion_tokens":1}}\n\n', last=False)
     assert settled(one, "client_closed").accuracy == "estimated"
 
@@ -267,7 +268,7 @@ def test_any_order_settles_once(steps: list[str]) -> None:
     records = []
     for step in steps:
         if step == "answered" and one.state != "streaming":  # an answer has one head
-            one.answered(200, SSE, {b"content-type": SSE[0][1]}, at(3))
+            one.answered(200, {b"content-type": SSE[0][1]}, at(3))
         elif step in ("piece", "end"):
             one.passed(
                 b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":7,"completion_tokens":1}}\n\n', step == "end"

@@ -31,16 +31,16 @@ FIELDS = st.lists(st.tuples(NAMES, st.sampled_from([b"1", b"close", b"X-Custom, 
 
 
 def up(fields: Headers, metered: bool = True) -> Headers:
-    return to_upstream(fields, {name.lower(): value for name, value in fields}, "req_1", b"Bearer up", metered)
+    return to_upstream(fields, {name.lower(): value for name, value in fields}, b"Bearer up", metered)
 
 
 @given(FIELDS, st.booleans())
 def test_what_goes_up(fields: Headers, metered: bool) -> None:
     sent = up(fields, metered)
-    assert sent[-2:] == [(b"x-request-id", b"req_1"), (b"authorization", b"Bearer up")]
+    assert sent[-1:] == [(b"authorization", b"Bearer up")]
     passed = iter(fields)
-    assert all(field in passed for field in sent[:-2]), "order and case are kept"
-    names = {name.lower() for name, _ in sent[:-2]}
+    assert all(field in passed for field in sent[:-1]), "order and case are kept"
+    names = {name.lower() for name, _ in sent[:-1]}
     assert not names & {
         b"authorization",
         b"x-api-key",
@@ -61,8 +61,7 @@ def test_what_goes_up(fields: Headers, metered: bool) -> None:
 
 @given(FIELDS)
 def test_what_goes_down(fields: Headers) -> None:
-    sent = to_client(fields, "req_1")
-    assert sent.pop() == (b"x-request-id", b"req_1")
+    sent = to_client(fields)
     names = {name.lower() for name, _ in sent}
     assert not names & {b"x-request-id", b"connection", b"keep-alive", b"upgrade"}
     assert [field for field in sent if field[0] in (b"Content-Length", b"X-Custom")] == [
@@ -72,4 +71,4 @@ def test_what_goes_down(fields: Headers) -> None:
 
 def test_without_a_key_for_vllm() -> None:
     fields = [(b"Authorization", b"Bearer theirs")]
-    assert to_upstream(fields, {b"authorization": b"Bearer theirs"}, "r", None, True) == [(b"x-request-id", b"r")]
+    assert to_upstream(fields, {b"authorization": b"Bearer theirs"}, None, True) == []

@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.clock import utc_now
 from contracts.settings import SettingsError, load
 from proxy import trust
 from proxy.ports import Principal
 from proxy.settings import ProxySettings
-from proxy.steps import Arrival
 from tests.proxy.fakes import KEY, KEY_RECORD
 from tests.proxy.memory import Bench, post, responses
 
@@ -29,8 +27,7 @@ STEPS = (b"X-Weighbridge-Hop: prefill", b"X-Weighbridge-Parent-Request-Id: req-r
 
 def sender(*forwarded: str, peer: str | None = PEER, networks: tuple[str, ...] = TRUSTED) -> trust.Sender:
     headers = [(b"X-Forwarded-For", entry.encode()) for entry in forwarded]
-    fields = {name.lower(): value for name, value in headers}
-    return trust.sender(Arrival("POST", b"/", headers, fields, b"", 1, peer, utc_now()), networks)
+    return trust.sender(peer, headers, networks)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def read(data: bytes, *, head: int = 4096, body: int = 1000) -> RequestReader:
 
 def essence(pending: Pending) -> tuple[object, ...]:
     arrival = pending.arrival
-    return arrival.method, arrival.target, arrival.headers, arrival.body, arrival.size, pending.keep
+    return arrival.head.method, arrival.head.target, arrival.head.headers, arrival.body, arrival.size, pending.keep
 
 
 CHUNKED = (
@@ -41,11 +41,11 @@ def test_boundaries_mean_nothing(cuts: list[int]) -> None:
 
 def test_what_is_read() -> None:
     first, second, third, fourth = (one.arrival for one in read(STREAM).queue)
-    assert (first.method, first.target, first.body) == ("POST", b"/a", b"hello")
-    assert (second.method, second.target, second.body) == ("GET", b"/b?x=1", b"")
-    assert (third.body, dict(third.headers)) == (b"abcde", {b"Host": b"a", b"Transfer-Encoding": b"chunked"})
-    assert fourth.target == b"/d"
-    assert first.client_address == "192.0.2.7"
+    assert (first.head.method, first.head.target, first.body) == ("POST", b"/a", b"hello")
+    assert (second.head.method, second.head.target, second.body) == ("GET", b"/b?x=1", b"")
+    assert (third.body, dict(third.head.headers)) == (b"abcde", {b"Host": b"a", b"Transfer-Encoding": b"chunked"})
+    assert fourth.head.target == b"/d"
+    assert first.head.client_address == "192.0.2.7"
     assert [one.keep for one in read(STREAM).queue] == [True, True, True, False]
 
 
@@ -93,8 +93,8 @@ def test_an_offered_upgrade_is_declined() -> None:
     offer = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ")
     reader = read(post("/a", b"hello", *offer) + get("/b"))
     first, second = (one.arrival for one in reader.queue)
-    assert (first.target, first.body, second.target) == (b"/a", b"hello", b"/b")
-    assert b"Upgrade" not in dict(first.headers)
+    assert (first.head.target, first.body, second.head.target) == (b"/a", b"hello", b"/b")
+    assert b"Upgrade" not in dict(first.head.headers)
 
 
 def test_large_heads_are_refused() -> None:
