@@ -8,8 +8,8 @@ from abc import abstractmethod
 from typing import Final
 
 from proxy.sse import MAX_EVENT, StreamError
-from proxy.usage import Tokens
-from proxy.watch import Count, Watcher
+from proxy.usage import Count, Tokens
+from proxy.watch import Watcher
 
 _ENDS: Final = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 _MARKS: Final = (b"\n\n", b"\r\n\r\n")

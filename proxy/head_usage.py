@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-from proxy.usage import Reported
-from proxy.watch import Count, Watcher
+from proxy.usage import Count, Reported
+from proxy.watch import Watcher
 
 
 class _Head(msgspec.Struct):

@@ -34,11 +34,16 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _log = structlog.get_logger(__name__)
 
 
-class _Answer(msgspec.Struct):
-    result: Principal | Refusal
-    expires_at: datetime
-    recheck_at: datetime
-    identity: Identity
+class _Answer:
+    __slots__ = ("expires_at", "identity", "recheck_at", "result")
+
+    def __init__(
+        self, result: Principal | Refusal, expires_at: datetime, recheck_at: datetime, identity: Identity
+    ) -> None:
+        self.result = result
+        self.expires_at = expires_at
+        self.recheck_at = recheck_at
+        self.identity = identity
 
 
 class RedisKeyDirectory:

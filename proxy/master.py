@@ -87,7 +87,7 @@ class Lanes:
     ) -> None:
         """Raises ValueError when an upstream is no URL, OSError when a certificate cannot be used."""
         meters = Meters(registry)
-        self.all = [_lane(each, recorder, directory, registry, meters.share()) for each in config.each()]
+        self.all = [_lane(each, recorder, directory, registry, Meters(registry, meters)) for each in config.each()]
         self.tls = ServerTls(*config.tls_files) if config.tls_files is not None else None
         places = {
             (plain(lane.config.address[0]), lane.config.address[1]): lane for lane in self.all if config.transparent

@@ -5,7 +5,6 @@ A metric's `inc` takes a lock and, with several workers, writes into a mapped fi
 
 from bisect import bisect_left
 from collections import Counter as Tally
-from copy import copy
 
 from prometheus_client import CollectorRegistry, Histogram
 
@@ -47,31 +46,44 @@ class _Ended:
         self.first_token = _Observations()
 
 
-class Meters:
-    """Counts what exchanges end with. Models are labelled as served, so that clients cannot invent label values."""
+class _Written:
+    """The metrics, which exist once in a process."""
+
+    __slots__ = (
+        "denied",
+        "duration",
+        "first_token",
+        "in_flight",
+        "queued",
+        "requests",
+        "tokens",
+        "would_deny",
+    )
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = metrics.REQUESTS.counter(registry)
-        self._tokens = metrics.TOKENS.counter(registry)
-        self._denied = metrics.DENIED.counter(registry)
-        self._would_deny = metrics.WOULD_DENY.counter(registry)
-        self._duration = metrics.DURATION.histogram(registry)
-        self._first_token = metrics.FIRST_TOKEN.histogram(registry)
-        self._in_flight = metrics.IN_FLIGHT.gauge(registry)
-        self._queued = metrics.QUEUED.gauge(registry)
-        self._family = [self]
-        self.clear()
+        self.requests = metrics.REQUESTS.counter(registry)
+        self.tokens = metrics.TOKENS.counter(registry)
+        self.denied = metrics.DENIED.counter(registry)
+        self.would_deny = metrics.WOULD_DENY.counter(registry)
+        self.duration = metrics.DURATION.histogram(registry)
+        self.first_token = metrics.FIRST_TOKEN.histogram(registry)
+        self.in_flight = metrics.IN_FLIGHT.gauge(registry)
+        self.queued = metrics.QUEUED.gauge(registry)
 
-    def share(self) -> "Meters":
-        """Return meters of another upstream, written into the same metrics: these exist once in a process."""
-        other = copy(self)
-        other.clear()
-        self._family.append(other)
-        return other
 
-    def clear(self) -> None:
-        """Forget what was counted and not written yet."""
+class Meters:
+    """Counts what exchanges end with. Models are labelled as served, so that clients cannot invent label values.
+
+    `other`: meters of another upstream of this process, which are written into the same metrics.
+    """
+
+    __slots__ = ("_doubted", "_ended", "_refused", "family", "now", "written")
+
+    def __init__(self, registry: CollectorRegistry, other: "Meters | None" = None) -> None:
         self.now = (0, 0)
+        self.written: _Written = _Written(registry) if other is None else other.written
+        self.family: list[Meters] = [] if other is None else other.family
+        self.family.append(self)
         self._ended: dict[tuple[str | None, str, int | None, str], _Ended] = {}
         self._refused: Tally[str | None] = Tally()
         self._doubted: Tally[str | None] = Tally()
@@ -103,22 +115,23 @@ class Meters:
 
     def flush(self, in_flight: int, queued: int) -> None:
         """Write out what was counted since the last time, and how many requests run and wait."""
+        written = self.written
         self.now = (in_flight, queued)
-        self._in_flight.set(sum(each.now[0] for each in self._family))
-        self._queued.set(sum(each.now[1] for each in self._family))
+        written.in_flight.set(sum(each.now[0] for each in self.family))
+        written.queued.set(sum(each.now[1] for each in self.family))
         for (served, endpoint, status, outcome), ended in self._ended.items():
             model = served or "unknown"
-            self._requests.labels(model, endpoint, str(status), outcome).inc(ended.requests)
+            written.requests.labels(model, endpoint, str(status), outcome).inc(ended.requests)
             if ended.input is not None:
-                self._tokens.labels(model, "input").inc(ended.input)
+                written.tokens.labels(model, "input").inc(ended.input)
             if ended.output is not None:
-                self._tokens.labels(model, "output").inc(ended.output)
-            ended.duration.write(self._duration.labels(model))
-            ended.first_token.write(self._first_token.labels(model))
+                written.tokens.labels(model, "output").inc(ended.output)
+            ended.duration.write(written.duration.labels(model))
+            ended.first_token.write(written.first_token.labels(model))
         for code, count in self._refused.items():
-            self._denied.labels(code).inc(count)
+            written.denied.labels(code).inc(count)
         for code, count in self._doubted.items():
-            self._would_deny.labels(code).inc(count)
+            written.would_deny.labels(code).inc(count)
         self._ended.clear()
         self._refused.clear()
         self._doubted.clear()

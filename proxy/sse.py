@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from proxy.chunk import Choice, Chunk, decode
-from proxy.usage import LOOSE_MEMBER, MEMBER, Reported, last_reported, per_choice
-from proxy.watch import Count, Watcher
+from proxy.answers import Choice, Chunk, decode_chunk
+from proxy.usage import LOOSE_MEMBER, MEMBER, Count, Reported, last_reported, per_choice
+from proxy.watch import Watcher
 
 MAX_EVENT: Final = 32 << 20
 _MAX_HELD: Final = 256 << 10
@@ -155,7 +155,7 @@ class StreamWatcher(Watcher):
             self.finished = True
             return self._release(b"") + event
         try:
-            chunk = decode(payload)
+            chunk = decode_chunk(payload)
         except (msgspec.DecodeError, RecursionError):
             return self._pass(event)
         self.began = True

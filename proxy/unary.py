@@ -3,29 +3,18 @@
 from typing import Final
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
-from proxy.usage import Reported, last_reported
-from proxy.watch import Count, Watcher
+from proxy.answers import decode_body
+from proxy.usage import Count, Reported, last_reported
+from proxy.watch import Watcher
 
 KEPT: Final = 1 << 20
 """Bodies up to this size are decoded as a whole, so that only a top-level `usage` counts."""
 _CARRY: Final = 4096
 
 
-class _Choice(msgspec.Struct):
-    finish_reason: str | None = None
-
-
-class _Body(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    usage: Reported | None = None
-    choices: list[_Choice] = []
-
-
-_decode = msgspec.json.Decoder(_Body).decode
-
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class UnaryWatcher(Watcher):
     """Watches one whole answer."""
 
@@ -75,7 +64,7 @@ class UnaryWatcher(Watcher):
 
     def _understand(self, whole: bytes) -> None:
         """Read a whole body. Raises msgspec.DecodeError."""
-        body = _decode(whole)
+        body = decode_body(whole)
         self._reported, self.response_id, self.served_model = body.usage, body.id, body.model
         if body.choices:
             self.finish_reason = body.choices[-1].finish_reason

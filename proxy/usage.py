@@ -18,6 +18,15 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
     audio_seconds: float | None = None
 
 
+class Count(msgspec.Struct, frozen=True, gc=False):
+    """What was counted. `whole`: every part of the request that the engine reports has reported."""
+
+    tokens: Tokens
+    whole: bool
+    final: bool = False
+    """No later byte of the answer can change it."""
+
+
 class _InputDetails(msgspec.Struct):
     cached_tokens: int | None = None
     created_cache_tokens: int | None = None

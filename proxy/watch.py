@@ -2,20 +2,12 @@
 
 from abc import ABC, abstractmethod
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
-from proxy.usage import Tokens
-
-
-class Count(msgspec.Struct, frozen=True, gc=False):
-    """What was counted. `whole`: every part of the request that the engine reports has reported."""
-
-    tokens: Tokens
-    whole: bool
-    final: bool = False
-    """No later byte of the answer can change it."""
+from proxy.usage import Count, Tokens
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Watcher(ABC):
     """Sees every byte of one answer's body, and says what the client gets for it.
 
@@ -40,6 +32,7 @@ class Watcher(ABC):
         """Return what was counted so far, or None when nothing was reported."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SessionWatcher(Watcher):
     """Watches a session in which the client speaks, too. It is finished whenever nothing is under way."""
 

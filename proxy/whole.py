@@ -6,8 +6,7 @@ from typing import Final
 import msgspec
 
 from proxy.unary import UnaryWatcher
-from proxy.usage import MEMBER, Reported, Tokens
-from proxy.watch import Count
+from proxy.usage import MEMBER, Count, Reported, Tokens
 
 _NAME: Final = len(b',"usage":')
 

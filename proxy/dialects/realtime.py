@@ -10,8 +10,8 @@ import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.sse import Fingerprint
-from proxy.usage import Reported, Tokens
-from proxy.watch import Count, SessionWatcher, Watcher
+from proxy.usage import Count, Reported, Tokens
+from proxy.watch import SessionWatcher, Watcher
 
 METHOD: Final = "WEBSOCKET"
 """The method under which an upgrade stands in the table: no request of plain HTTP has it."""

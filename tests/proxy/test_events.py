@@ -4,8 +4,7 @@ from hypothesis import strategies as st
 
 from proxy.events import EventWatcher, Splitter, payload
 from proxy.sse import StreamError
-from proxy.usage import Tokens
-from proxy.watch import Count
+from proxy.usage import Count, Tokens
 
 EVENT = st.sampled_from([b"data: {}\n\n", b"event: x\ndata: {}\n\n", b": hi\n\n", b"data: x\r\n\r\n", b"\n\n"])
 

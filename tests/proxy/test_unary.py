@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.unary import KEPT, UnaryWatcher
-from proxy.usage import Tokens
-from proxy.watch import Count
+from proxy.usage import Count, Tokens
 
 BODY = (
     b'{"id":"cmpl-1","model":"tiny","choices":[{"text":"%b","finish_reason":"length"}],'

@@ -12,8 +12,7 @@ from proxy.dialects.systemone import SystemOne
 from proxy.dialects.tokenize import DETOKENIZE, TOKENIZE
 from proxy.sse import Fingerprint
 from proxy.unary import KEPT
-from proxy.usage import Tokens
-from proxy.watch import Count
+from proxy.usage import Count, Tokens
 from tests.proxy.memory import Bench, post, responses
 
 SALTED = [EMBEDDINGS, POOLING, CLASSIFY, SCORE, RERANK, GENERATIVE_SCORING, SystemOne()]
