@@ -162,6 +162,8 @@ class Traffic:
     cut: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     statuses: Counter[int] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    """How often each error code was answered: what a test that wants none shows when it fails."""
     failed: int = 0
 
     def add(self, other: "Traffic") -> None:
@@ -170,6 +172,7 @@ class Traffic:
         self.cut |= other.cut
         self.refused |= other.refused
         self.statuses += other.statuses
+        self.errors += other.errors
         self.failed += other.failed
 
 
@@ -219,6 +222,7 @@ async def _one(
         seen.statuses[answer.status] += 1
         if answer.status != 200:
             seen.refused.add(request_id)
+            seen.errors[(await answer.json())["error"]["code"]] += 1
         elif cut:
             await answer.content.read(rng.randint(1, 3000))
             seen.cut.add(request_id)

@@ -112,8 +112,7 @@ async def test_two_thousand_requests_agree_with_the_simulators_own_count(system:
     keys = [system.key(f"Load {number}")[1] for number in range(4)]
     before = simulator.requests().keys()
     traffic = await send(system.endpoints["proxy"], keys, requests=2000, concurrency=8, cut_share=0.1)
-    assert traffic.failed == 0
-    assert set(traffic.statuses) == {200}
+    assert (traffic.failed, traffic.errors) == (0, {})
     assert 100 < len(traffic.cut) < 300
     sent = traffic.answered | traffic.cut
     events = system.wait_for_ledger(sent)

@@ -15,8 +15,8 @@ import pytest
 
 from contracts import keys, topics
 from tests.proxy import parts
+from tests.proxy.directories import Api
 from tests.proxy.parts import Ledger
-from tests.proxy.test_key_directory import Api
 from tests.servers import Server, free_port, listens, wait_until
 
 PEPPER = "a pepper of sixteen bytes"
