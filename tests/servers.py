@@ -54,7 +54,7 @@ class Server:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, user=self.user)
-        wait_until(self.ready, 60, f"{self.command[0]} to answer; its log: {self.log}")
+        wait_until(self.ready, 120, f"{self.command[0]} to answer; its log: {self.log}")
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

@@ -22,10 +22,10 @@ def chat(system: System, key: str, **changes) -> httpx.Response:
         **changes,
     }
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.post(f"{system.endpoints['proxy']}/v1/chat/completions", json=body, headers=headers, timeout=30)
+    return httpx.post(f"{system.endpoints['proxy']}/v1/chat/completions", json=body, headers=headers, timeout=120)
 
 
-def eventually(question, expected, seconds=60):
+def eventually(question, expected, seconds=120):
     deadline = time.monotonic() + seconds
     while (answer := question()) != expected:
         assert time.monotonic() < deadline, f"still {answer}, not {expected}"

@@ -70,7 +70,7 @@ async def directory_at(address, grace=timedelta(hours=1), memory=None, folder=No
         await client.aclose()
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=120.0):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

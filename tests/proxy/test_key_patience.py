@@ -41,7 +41,7 @@ async def test_a_new_key_is_let_in_by_a_redis_that_hung_beyond_its_time_out(serv
         asked_later = asyncio.create_task(directory.find(OTHER, utc_now()))
         await asyncio.sleep(0.1)
         server.process.send_signal(signal.SIGCONT)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             assert isinstance(await asked, Principal)
             await asked_later
         assert asked_later.result() == INVALID
@@ -72,7 +72,7 @@ async def test_nobody_waits_for_a_redis_that_has_been_away_for_long(server, api,
         server.kill()
         await until(lambda: not directory.connected)
         await asyncio.sleep(0.6)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             assert await directory.find(TOKEN, utc_now()) == UNAVAILABLE
 
 
@@ -85,5 +85,5 @@ async def test_who_is_remembered_does_not_wait(server, api, monkeypatch):
         server.kill()
         await until(lambda: not directory.connected)
         directory.forget_answers()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             assert isinstance(await directory.find(TOKEN, utc_now()), Principal)

@@ -14,6 +14,6 @@ def slowly(_got: Got) -> list[Piece]:
 
 async def emptied(it: Proxy) -> None:
     """Wait until the proxy has forgotten all connections."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while it.clients:
             await asyncio.sleep(0.01)
