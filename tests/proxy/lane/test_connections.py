@@ -82,6 +82,21 @@ def test_draining_lets_answers_end_and_closes() -> None:
     assert bench.client.ended
 
 
+def test_draining_closes_behind_an_answer_that_had_begun() -> None:
+    """Its head promised to keep the connection; a client that keeps its end open would hold up the whole drain."""
+    bench = Bench()
+    bench.send(post(CHAT, BODY))
+    bench.answer(ok()[:-1])
+    bench.lane.draining = True
+    for client in list(bench.lane.clients):
+        client.retire()
+    assert not bench.client.ended
+    bench.answer(ok()[-1:])
+    (response,) = responses(bench.client.take())
+    assert (response.body, response.header("connection")) == (ANSWER, None)
+    assert bench.client.ended
+
+
 def test_garbage_after_a_request_ends_the_connection_behind_its_answer() -> None:
     bench = Bench()
     bench.send(post(CHAT, BODY) + b"\x00\x00garbage")
