@@ -16,7 +16,11 @@ FIRST = ("tests/faults/", "tests/integration/", "tests/cli/test_up.py", "tests/s
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long ones first."""
-    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+    def rank(item: pytest.Item) -> int:
+        return next((i for i, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
+
+    items.sort(key=rank)
 
 
 class Together(LoadScopeScheduling):
