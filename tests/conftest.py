@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-class Together(LoadScopeScheduling):
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist says nothing of its types
     """Gives the tests of a file to one process, since they share servers."""
 
     def _split_scope(self, nodeid: str) -> str:

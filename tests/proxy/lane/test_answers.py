@@ -32,8 +32,8 @@ def test_the_request_is_rebuilt() -> None:
         b"Content-Type: application/json",
         b"X-Custom: Kept",
         b"traceparent: 00-1-2-01",
-        b"x-request-id: req_000001",
         b"authorization: Bearer key-of-vllm",
+        b"x-request-id: req_000001",
         b"content-length: %d" % len(body),
     ]
     assert KEY not in bytes(bench.upstream.written)
