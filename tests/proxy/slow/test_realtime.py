@@ -5,7 +5,7 @@ import base64
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -304,8 +304,9 @@ async def test_a_message_that_is_too_large_ends_the_session(monkeypatch: pytest.
             await hear(ws)
             for _ in range(4):
                 await say(ws, type="input_audio_buffer.append", audio="A" * 100_000)
-            with pytest.raises(ConnectionClosed):
+            with suppress(ConnectionClosed):  # it may end before all was sent
                 await ws.send("x" * 4_000_000)  # beyond the limit by more than one read may bring
+            with pytest.raises(ConnectionClosed):
                 await ws.recv()
         assert (await it.settled()).outcome == "client_closed"
 
