@@ -8,9 +8,11 @@ export UV_PYTHON_DOWNLOADS := never
 # Many processes start here: without byte code on disk each would compile all that it imports again.
 unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
+# Side by side: tests wait for servers more than they compute. ARGS="-n 0 …" for one process, to look at a few tests.
+PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench test-vllm kafka clean
+.PHONY: help up demo test lint format bench vllm test-vllm kafka clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,7 +24,7 @@ demo: .venv/.installed  ## Send a minute of mixed traffic of three tenants throu
 	@exec $(RUN) -m cli demo $(ARGS)
 
 test: .venv/.installed-dev  ## Run the whole test suite; what needs a server that is not installed is left out, aloud
-	$(RUN) -m pytest -m "not vllm" $(ARGS)
+	$(RUN) -m pytest -m "not vllm" -n $(PROCESSES) $(ARGS)
 
 lint: .venv/.installed-dev  ## Check style, types and the direction of imports
 	.venv/bin/ruff check
@@ -37,8 +39,10 @@ format: .venv/.installed-dev  ## Format the code and mend what can be mended
 bench: .venv/.installed-dev  ## Measure this proxy beside nginx and mitmdump; writes docs/benchmarks.md
 	$(RUN) -m benchmarks $(ARGS)
 
-test-vllm: .venv/.installed-dev  ## Install real vLLM (5 GB) and run the end-to-end test against it
+vllm: .venv/.installed-dev
 	UV=$(CURDIR)/$(UV) tests/vllm/install.sh .venv-vllm
+
+test-vllm: vllm  ## Install real vLLM (5 GB) and run the end-to-end test against it
 	$(RUN) -m pytest -m vllm $(ARGS)
 
 kafka: .tools/kafka/lib  ## Fetch a real Kafka broker for the tests (needs Maven and a JDK)

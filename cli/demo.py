@@ -22,7 +22,7 @@ WRONG_KEY: Final = "wb_live_a_key_that_nobody_gave_out"
 WEIGHTS: Final = {"unary": 5, "stream": 5, "cancelled": 1, "wrong key": 1}
 PATHS: Final = {"/v1/chat/completions": 4, "/v1/responses": 1, "/v1/messages": 1}
 """What every vLLM that generates answers."""
-LEDGER_SECONDS: Final = 20.0
+LEDGER_SECONDS: Final = 60.0
 
 
 @dataclass

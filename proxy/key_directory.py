@@ -3,7 +3,8 @@
 Three layers. `_answers` holds what was decided for a token and is emptied by every change that concerns it. `memory` holds
 the records themselves, follows Redis' stream of changes (`proxy.key_changes`) and is saved to disk. Redis holds what the
 billing service projects; while its marker is missing, or Redis is away, memory answers for `grace`, and what it does not know
-is refused with `limits_unavailable`: neither let in nor called invalid.
+is refused with `limits_unavailable`: neither let in nor called invalid. A Redis that was there a moment ago is waited for, up
+to `PATIENCE`: on a machine under load, being slow looks like being away.
 """
 
 import asyncio
@@ -15,12 +16,12 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from contracts import keys, projection, redis_keys
+from contracts import keys
 from contracts.clock import Clock
 from contracts.projection import Marker
-from contracts.redis_keys import SubjectKind
 from proxy.identity import EXPIRED, INVALID, UNAVAILABLE, Identity, judge, refusal_of
-from proxy.key_memory import KINDS, KeyMemory
+from proxy.key_memory import KeyMemory
+from proxy.key_source import KeySource
 from proxy.ports import Principal, Refusal
 
 ANSWERS_KEPT: Final = 20_000
@@ -28,7 +29,9 @@ UNKNOWN_KEPT: Final = 10_000
 RECHECK_AFTER: Final = timedelta(seconds=30)
 UNKNOWN_FOR: Final = timedelta(seconds=2)
 FETCHES: Final = 3
-REFRESH_BATCH: Final = 500
+PATIENCE: Final = 5.0
+"""Seconds that a request with a key nobody remembers waits for Redis, from when Redis was last there."""
+ASK_AGAIN_AFTER: Final = 0.1
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _log = structlog.get_logger(__name__)
@@ -50,14 +53,27 @@ class RedisKeyDirectory:
     """Implements `proxy.ports.KeyDirectory`. `connected` is kept by whoever follows Redis' changes."""
 
     def __init__(self, redis: Redis, memory: KeyMemory, pepper: bytes, grace: timedelta, clock: Clock) -> None:
-        self.connected = True
         self.as_of = _LONG_AGO
         """Until when the memory is known to be what Redis holds."""
-        self._redis, self._memory, self._pepper, self._grace, self._clock = redis, memory, pepper, grace, clock
+        self._source = KeySource(redis, memory)
+        self._memory, self._pepper, self._grace, self._clock = memory, pepper, grace, clock
         self._answers: dict[bytes, _Answer] = {}
         self._unknown: dict[bytes, datetime] = {}
         self._running: dict[bytes, asyncio.Task[Principal | Refusal]] = {}
         self._changes = 0
+        self._lost_at: float | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answers, as far as whoever follows its changes knows."""
+        return self._lost_at is None
+
+    @connected.setter
+    def connected(self, there: bool) -> None:
+        if there:
+            self._lost_at = None
+        elif self._lost_at is None:
+            self._lost_at = asyncio.get_running_loop().time()
 
     def cached(self, token: bytes, now: datetime) -> Principal | Refusal | None:
         """Answer from memory; None: not known here, ask `find`."""
@@ -109,16 +125,7 @@ class RedisKeyDirectory:
 
     async def read_again(self, names: list[tuple[str, str]], marker: Marker) -> None:
         """Read the records of these kinds and names into memory, so that they are known when Redis is away."""
-        for start in range(0, len(names), REFRESH_BATCH):
-            batch = names[start : start + REFRESH_BATCH]
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for kind, name in batch:
-                    pipe.hget(_redis_key(kind, name), "record")
-                for (kind, name), raw in zip(batch, await pipe.execute(), strict=True):
-                    if raw is not None:
-                        self._learn(kind, name, raw)
-                    elif not self._newer_than(marker, kind, name):
-                        self._memory.forget(kind, name)
+        await self._source.read_again(names, marker)
 
     def _look_up(self, token: bytes) -> asyncio.Task[Principal | Refusal]:
         task = asyncio.get_running_loop().create_task(self._answer(token))
@@ -128,19 +135,14 @@ class RedisKeyDirectory:
 
     async def _answer(self, token: bytes) -> Principal | Refusal:
         digest = keys.digest(token, self._pepper)
-        changes, found = self._changes, None
-        try:
-            if self.connected:
-                changes, found = await self._fetch_settled(digest)
-        except (RedisError, OSError, TimeoutError, msgspec.DecodeError) as error:
-            _log.debug("key lookup failed", error=repr(error))
+        changes, found = await self._ask(digest)
         now = self._clock()
         if found is INVALID:
             self._answers.pop(token, None)
             _keep(self._unknown, token, now + UNKNOWN_FOR, UNKNOWN_KEPT)
             return INVALID
         if not isinstance(found, Identity):
-            found = self._memory.identity(digest) if now - self.as_of <= self._grace else None
+            found = self._remembered(digest, now)
         if found is None:
             return UNAVAILABLE
         result = judge(found, now)
@@ -151,6 +153,28 @@ class RedisKeyDirectory:
             _keep(self._answers, token, answer, ANSWERS_KEPT)
         return result
 
+    def _remembered(self, digest: str, now: datetime) -> Identity | None:
+        return self._memory.identity(digest) if now - self.as_of <= self._grace else None
+
+    async def _ask(self, digest: str) -> tuple[int, Identity | Refusal | None]:
+        """Ask Redis, again while it is slow and nothing else would answer. Returns as `_fetch_settled`.
+
+        Who is remembered is not kept waiting. When Redis has been away for long, nobody is.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            changes = self._changes
+            try:
+                if self.connected:
+                    return await self._fetch_settled(digest)
+            except (RedisError, OSError, TimeoutError, msgspec.DecodeError) as error:
+                _log.debug("key lookup failed", error=repr(error))
+            since = began if self._lost_at is None else min(began, self._lost_at)
+            if loop.time() - since >= PATIENCE or self._remembered(digest, self._clock()) is not None:
+                return changes, None
+            await asyncio.sleep(ASK_AGAIN_AFTER)
+
     async def _fetch_settled(self, digest: str) -> tuple[int, Identity | Refusal | None]:
         """Fetch, again if something changed meanwhile: a kept answer must not outlive the change that ends it.
 
@@ -158,49 +182,10 @@ class RedisKeyDirectory:
         """
         for _ in range(FETCHES):
             changes = self._changes
-            found = await self._fetch(digest)
+            found = await self._source.fetch(digest)
             if changes == self._changes:
                 break
         return changes, found
-
-    async def _fetch(self, digest: str) -> Identity | Refusal | None:
-        """Ask Redis. INVALID: there is no such key. None: Redis does not hold everything now."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.get(redis_keys.MARKER)
-            pipe.hget(redis_keys.key_record(digest), "record")
-            raw_marker, raw_key = await pipe.execute()
-        if raw_key is None:
-            if raw_marker is None or self._newer_than(projection.marker_decoder.decode(raw_marker), "key", digest):
-                return None
-            return INVALID
-        key = self._memory.learn_key(digest, projection.key_decoder.decode(raw_key))
-        wanted = [(kind, name) for kind in KINDS if (name := getattr(key, kind)) is not None]
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for kind, name in wanted:
-                pipe.hget(redis_keys.subject_record(kind, name), "record")
-            for (kind, name), raw in zip(wanted, await pipe.execute(), strict=True):
-                if raw is not None:
-                    self._learn(kind, name, raw)
-        return self._memory.identity(digest)
-
-    def _newer_than(self, marker: Marker, kind: str, name: str) -> bool:
-        """Whether memory knows more than this Redis: one that went back in time, to an older copy."""
-        held = self._memory.key(name) if kind == "key" else None
-        return held is not None and held.revision > marker.revision
-
-    def _learn(self, kind: str, name: str, raw: bytes) -> None:
-        if kind == "key":
-            self._memory.learn_key(name, projection.key_decoder.decode(raw))
-        else:
-            subject: SubjectKind = kind  # type: ignore[assignment]  # `KeyMemory.names` and KINDS give no other
-            self._memory.learn_subject(subject, projection.subject_decoder.decode(raw))
-
-
-def _redis_key(kind: str, name: str) -> str:
-    if kind == "key":
-        return redis_keys.key_record(name)
-    subject: SubjectKind = kind  # type: ignore[assignment]
-    return redis_keys.subject_record(subject, name)
 
 
 def _keep(entries: dict[bytes, Any], token: bytes, value: Any, most: int) -> None:

@@ -5,17 +5,23 @@
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import cycle, islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KAFKA_JARS = ROOT / ".tools" / "kafka" / "lib"
+
+LOWEST_PORT = 10_000
+PROCESSES = 16
+"""Processes of a test run that draw ports of their own."""
 
 KAFKA_PROPERTIES = """\
 process.roles=broker,controller
@@ -48,7 +54,7 @@ class Server:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, user=self.user)
-        wait_until(self.ready, 60, f"{self.command[0]} to answer; its log: {self.log}")
+        wait_until(self.ready, 120, f"{self.command[0]} to answer; its log: {self.log}")
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
@@ -65,11 +71,25 @@ class Server:
                 self.kill()
 
 
+def _own_ports() -> Iterator[int]:
+    """Yield, for ever, ports that neither the kernel gives out to connections nor another process of this test run uses."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    low = low if low > LOWEST_PORT + 1000 else 32_768
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = range(LOWEST_PORT + process % PROCESSES, low, PROCESSES)
+    return islice(cycle(mine), random.randrange(len(mine)), None)  # two test runs on one machine start elsewhere
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on, and that nobody gets by chance before the caller uses it."""
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports go round for ever")
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:

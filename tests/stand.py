@@ -53,7 +53,7 @@ class Stand:
         program, *words = compose.services()[service]["healthcheck"]["test"][1:]
         assert program == "python"
         check = [sys.executable, *map(self.rewrite, words)]
-        return subprocess.run(check, env=clean(), capture_output=True, check=False, timeout=30).returncode == 0
+        return subprocess.run(check, env=clean(), capture_output=True, check=False, timeout=120).returncode == 0
 
     def migrate(self) -> None:
         """Run the service `migrate` to its end."""

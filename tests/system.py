@@ -34,7 +34,7 @@ class Simulator:
         command = [sys.executable, "-m", "cli", "sim", "--listen", f"127.0.0.1:{self.port}", "--log", str(self.log)]
         with (folder / "sim.log").open("ab") as output:
             self.process = subprocess.Popen([*command, *flags], cwd=ROOT, stdout=output, stderr=output)
-        wait_until(lambda: listens(self.port), 30, "the simulator")
+        wait_until(lambda: listens(self.port), 120, "the simulator")
 
     def requests(self) -> dict[str, dict[str, Any]]:
         """Return its log by request id."""
@@ -44,7 +44,7 @@ class Simulator:
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(120)
 
 
 class System:
@@ -86,7 +86,7 @@ class System:
         """End it in order, as Ctrl-C does."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(60)
+            self.process.wait(120)
 
     @property
     def endpoints(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class System:
         assert not repeated, f"{len(repeated)} requests were recorded more than once"
         return {event["request_id"]: event for event in events}
 
-    def wait_for_ledger(self, expected: set[str], seconds: float = 90) -> dict[str, dict[str, Any]]:
+    def wait_for_ledger(self, expected: set[str], seconds: float = 180) -> dict[str, dict[str, Any]]:
         """Wait until ClickHouse holds an event of every request id expected, then return all events."""
         deadline = time.monotonic() + seconds
         while True:
@@ -162,6 +162,8 @@ class Traffic:
     cut: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     statuses: Counter[int] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    """How often each error code was answered: what a test that wants none shows when it fails."""
     failed: int = 0
 
     def add(self, other: "Traffic") -> None:
@@ -170,6 +172,7 @@ class Traffic:
         self.cut |= other.cut
         self.refused |= other.refused
         self.statuses += other.statuses
+        self.errors += other.errors
         self.failed += other.failed
 
 
@@ -219,6 +222,7 @@ async def _one(
         seen.statuses[answer.status] += 1
         if answer.status != 200:
             seen.refused.add(request_id)
+            seen.errors[(await answer.json())["error"]["code"]] += 1
         elif cut:
             await answer.content.read(rng.randint(1, 3000))
             seen.cut.add(request_id)

@@ -310,6 +310,8 @@ class ClientConnection(asyncio.Protocol):
         """Go on to the next request, or end the connection."""
         self._running = None
         self._since = time.monotonic()
+        if self._lane.draining and not self._reader.queue:  # the answer's head may have promised otherwise
+            keep = False
         if not keep:
             self._reader.queue.clear()
             self._linger()

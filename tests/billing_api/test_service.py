@@ -50,12 +50,12 @@ def test_it_serves_without_redis_and_clickhouse_and_stops_when_told(tmp_path: Pa
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", RUN], env=variables, stderr=log, stdout=log)
     try:
-        wait_until(lambda: answers(f"http://{listen}"), 60, "the API to answer")
+        wait_until(lambda: answers(f"http://{listen}"), 120, "the API to answer")
         headers = {"authorization": f"Bearer {SECRETS['api_token']}"}
         made = httpx.post(f"http://{listen}/v1/tenants", json={"name": "a"}, headers=headers)
         assert (made.status_code, made.headers["x-weighbridge-projection"]) == (201, "pending")
         process.send_signal(stop)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()

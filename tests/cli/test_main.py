@@ -51,7 +51,7 @@ def test_a_group_alone_prints_its_help(weighbridge):
 
 def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m cli sim --help | head -1"
-    ran = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ran.stderr == ""
 
 
@@ -63,5 +63,7 @@ def test_one_service_loads_no_other(tmp_path):
         "except SystemExit: pass\n"
         "print(sorted({'httpx', 'rich', 'mitmproxy', 'faust', 'fastapi', 'sqlalchemy', 'chdb'} & set(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
     assert ran.stdout.strip() == "[]"

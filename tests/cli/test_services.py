@@ -50,7 +50,7 @@ def test_a_taken_port_is_named_with_the_flag_that_changes_it():
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
     assert ran.returncode == 2

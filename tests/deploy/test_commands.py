@@ -12,7 +12,7 @@ from tests.compose import SECRET
 from tests.servers import ROOT
 from tests.stand import Stand, Started, clean
 
-STOP_SECONDS = 20
+STOP_SECONDS = 120
 
 
 @pytest.mark.parametrize("service", ["proxy", "stream", "api"])

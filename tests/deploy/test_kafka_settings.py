@@ -38,6 +38,6 @@ def test_kafka_starts_and_is_healthy(tmp_path: Path) -> None:
     try:
         # What the health check's script runs.
         check = [*JAVA, "org.apache.kafka.tools.BrokerApiVersionsCommand", "--bootstrap-server", f"127.0.0.1:{port}"]
-        assert subprocess.run(check, capture_output=True, check=False, timeout=60).returncode == 0
+        assert subprocess.run(check, capture_output=True, check=False, timeout=120).returncode == 0
     finally:
         broker.stop()

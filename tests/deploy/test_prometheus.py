@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from ruamel.yaml import YAML
 
 from contracts import topics
+from contracts.clock import utc_now
 from dashboards import live
 from dashboards.live import PromQL
 from tests.compose import SECRET
@@ -47,13 +48,16 @@ def prometheus(migrated: Stand, tmp_path_factory: pytest.TempPathFactory) -> Ite
         ]  # fmt: skip
         server = Server(command, f"http://127.0.0.1:{port}", folder / "log", lambda: listens(port))
         stack.callback(server.stop)
-        client = stack.enter_context(httpx.Client(base_url=server.address))
-        wait_until(lambda: targets_up(client) == 4, 30, "Prometheus to scrape all four parts")
+        client = stack.enter_context(httpx.Client(base_url=server.address, timeout=120))
+        wait_until(lambda: targets_up(client) == 4, 120, "Prometheus to scrape all four parts")
         key = make_key(migrated)
         end = time.monotonic() + 6  # rates need two scrapes, a second apart, with traffic between them
-        while time.monotonic() < end:
+        while time.monotonic() < end or not seen_growing(client):
             send(migrated, key)
             time.sleep(0.5)
+        client.params = client.params.set(
+            "time", utc_now().timestamp()
+        )  # later ones may be asked when rates are zero again
         yield client
 
 
@@ -69,6 +73,13 @@ def configuration(stand: Stand, folder: Path) -> Path:
     file = folder / "prometheus.json"  # JSON is YAML
     file.write_bytes(msgspec.json.encode(config))
     return file
+
+
+def seen_growing(client: httpx.Client) -> bool:
+    """Whether Prometheus has seen several steps of the counters of both answered and denied requests."""
+    counters = ('weighbridge_requests_total{status="200"}', "weighbridge_denied_total")
+    steps = [ask(client, f"sum(changes({counter}[15s]))") for counter in counters]
+    return all(found and float(found[0]["value"][1]) >= 2 for found in steps)
 
 
 def targets_up(client: httpx.Client) -> int:
@@ -96,13 +107,13 @@ def make_key(stand: Stand) -> str:
 def send(stand: Stand, key: str) -> None:
     """Send answered and denied requests, and a record that is no event."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4, "stream": True}
-    with httpx.Client(base_url=f"http://127.0.0.1:{stand.ports['8080']}") as proxy:
+    with httpx.Client(base_url=f"http://127.0.0.1:{stand.ports['8080']}", timeout=120) as proxy:
         for token, status in ((key, 200), ("wb_wrong", 401)):
             answer = proxy.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {token}"})
             assert answer.status_code == status, answer.text
     producer = Producer({"bootstrap.servers": f"127.0.0.1:{stand.ports['kafka']}"})
     producer.produce(topics.USAGE, b"nonsense")
-    assert producer.flush(10) == 0
+    assert producer.flush(120) == 0
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.name)

@@ -196,7 +196,7 @@ def test_a_folder_has_one_owner_and_a_port_too(tmp_path):
                 "--data-dir",
                 str(tmp_path / folder),
             ]
-            second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
             assert second.returncode == 2
             assert says in second.stderr
             assert second.stderr.count("\n") == 1

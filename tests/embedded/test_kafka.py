@@ -65,7 +65,7 @@ def group(kafka, name: str, *wanted: str) -> aiokafka.AIOKafkaConsumer:
 
 async def read(consumer: aiokafka.AIOKafkaConsumer, count: int) -> list[bytes]:
     found: list[bytes] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while len(found) < count:
             batches = await consumer.getmany(timeout_ms=200)
             found += [record.value for batch in batches.values() for record in batch]
@@ -150,7 +150,7 @@ async def test_a_producer_goes_on_after_the_broker_came_back_empty(tmp_path: Pat
             await client.send_and_wait("again", b"before", partition=0)
             server.kill()
             await asyncio.to_thread(server.start)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 after = await client.send_and_wait("again", b"after", partition=0)
             assert after.offset == 0
         finally:

@@ -39,7 +39,7 @@ def test_a_taken_port_is_named(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "embedded.redis", "--port", port, "--data-dir", str(tmp_path)]
-        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert second.returncode == 2
     assert port in second.stderr
 

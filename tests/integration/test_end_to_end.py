@@ -22,10 +22,10 @@ def chat(system: System, key: str, **changes) -> httpx.Response:
         **changes,
     }
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.post(f"{system.endpoints['proxy']}/v1/chat/completions", json=body, headers=headers, timeout=30)
+    return httpx.post(f"{system.endpoints['proxy']}/v1/chat/completions", json=body, headers=headers, timeout=120)
 
 
-def eventually(question, expected, seconds=60):
+def eventually(question, expected, seconds=120):
     deadline = time.monotonic() + seconds
     while (answer := question()) != expected:
         assert time.monotonic() < deadline, f"still {answer}, not {expected}"
@@ -112,8 +112,7 @@ async def test_two_thousand_requests_agree_with_the_simulators_own_count(system:
     keys = [system.key(f"Load {number}")[1] for number in range(4)]
     before = simulator.requests().keys()
     traffic = await send(system.endpoints["proxy"], keys, requests=2000, concurrency=8, cut_share=0.1)
-    assert traffic.failed == 0
-    assert set(traffic.statuses) == {200}
+    assert (traffic.failed, traffic.errors) == (0, {})
     assert 100 < len(traffic.cut) < 300
     sent = traffic.answered | traffic.cut
     events = system.wait_for_ledger(sent)

@@ -119,7 +119,7 @@ class Ledger:
         )
         await self.producer.send_and_wait(topics.ACK, events.encode(event))
 
-    async def until(self, condition, seconds: float = 30.0) -> None:
+    async def until(self, condition, seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 assert not self._task.done(), self._task.result()

@@ -69,7 +69,7 @@ class Proxy:
 
     async def settled(self, count: int = 1) -> Any:
         """Wait for that many records of usage; return the last."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while len(self.recorder.closes) < count:
                 await asyncio.sleep(0.01)
         return self.recorder.closes[-1]
@@ -91,7 +91,7 @@ async def proxy(
             serve(settings, running.recorder, running.directory, running.registry, started.set_result)
         )
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 running.traffic = await started
                 while listed and running.traffic.model is None:
                     await asyncio.sleep(0.01)

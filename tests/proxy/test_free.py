@@ -38,7 +38,7 @@ class Fleet:
 
     async def ask(self, method: str = "GET") -> Response:
         self.bench.send(get("/v1/models").replace(b"GET", method.encode(), 1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while not self.bench.client.written:
                 await asyncio.sleep(0)
         (response,) = responses(self.bench.client.take(), method=method)

@@ -64,7 +64,7 @@ async def recording(home, address, window=None):
         side.journal.close()
 
 
-async def until(condition, seconds=30.0):
+async def until(condition, seconds=120):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

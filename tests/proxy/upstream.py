@@ -22,8 +22,8 @@ class Got(msgspec.Struct):
         return self.head.split(b" ")[1]
 
 
-Piece = bytes | float | None
-"""Bytes to send, seconds to wait, or None: close the connection."""
+Piece = bytes | float | asyncio.Event | None
+"""Bytes to send, seconds to wait, what has to happen first, or None: close the connection."""
 Answerer = Callable[[Got], list[Piece]]
 
 
@@ -68,7 +68,9 @@ class RawUpstream:
                         return
                     if piece is None:
                         return
-                    if isinstance(piece, float):
+                    if isinstance(piece, asyncio.Event):
+                        await piece.wait()
+                    elif isinstance(piece, float):
                         await asyncio.sleep(piece)
                     else:
                         writer.write(piece)

@@ -24,7 +24,7 @@ def endless(**changes) -> bytes:
     return chat(max_tokens=8000, stream=True, stream_options=usage, **changes)
 
 
-async def until(question, seconds=20):
+async def until(question, seconds=120):
     deadline = monotonic() + seconds
     while not question():
         assert monotonic() < deadline, "it never happened"

@@ -32,7 +32,7 @@ def test_it_says_where_it_listens_and_stops_when_told(how):
         port = int(line["url"].rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)):
             process.send_signal(how)
-            assert process.wait(20) == 0
+            assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()

@@ -28,7 +28,7 @@ class ClickHouseServer:
         with (self.folder / "log").open("ab") as log:
             command = [sys.executable, "-m", "embedded.clickhouse", "--port", str(self.port), "--data-dir"]
             self.process = subprocess.Popen([*command, str(self.folder / "data")], stdout=log, stderr=log)
-        wait_until(self.answers, 60, "ClickHouse to answer")
+        wait_until(self.answers, 120, "ClickHouse to answer")
 
     def answers(self) -> bool:
         try:
@@ -93,7 +93,7 @@ class RedisServer:
         with (self.folder / "redis.log").open("ab") as log:
             command = [sys.executable, "-m", "embedded.redis", "--port", str(self.port), "--data-dir"]
             self.process = subprocess.Popen([*command, str(self.folder / "redis")], stdout=log, stderr=log)
-        wait_until(lambda: listens(self.port), 30, "Redis to answer")
+        wait_until(lambda: listens(self.port), 120, "Redis to answer")
 
     def kill(self) -> None:
         self.process.kill()

@@ -34,7 +34,7 @@ def batch() -> list[Record]:
 def work(server: ClickHouseServer, folder: Path, effects: int) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "tests.stream.killed_worker", server.url]
     files = [str(folder / "records"), str(folder / "outbox")]
-    return subprocess.run([*command, *files, str(effects)], cwd=ROOT, capture_output=True, check=False, timeout=60)
+    return subprocess.run([*command, *files, str(effects)], cwd=ROOT, capture_output=True, check=False, timeout=120)
 
 
 @pytest.mark.slow

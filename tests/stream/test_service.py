@@ -37,7 +37,7 @@ class Process:
 
     def start(self) -> None:
         self.launch()
-        wait_until(self.ready, 60, f"{self.command}; see {self.log}")
+        wait_until(self.ready, 120, f"{self.command}; see {self.log}")
 
     def launch(self) -> None:
         with self.log.open("ab") as log:
@@ -147,7 +147,7 @@ class Client:
         await self.send(*self.sent, batched=False)
 
     async def all_acked(self) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while self.acked < len(self.sent):
                 message = await self.acks.getone()
                 self.acked = max(self.acked, msgspec.json.decode(message.value)["data"]["contiguous"])
@@ -164,7 +164,7 @@ async def assert_right(store: ClickHouse, client: Client) -> None:
 
 
 async def eventually(store: ClickHouse, sql: str) -> list[tuple[Any, ...]]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not (found := await rows(store, sql)):
             await asyncio.sleep(0.1)
     return found
@@ -188,12 +188,12 @@ async def test_from_kafka_to_everywhere(parts: Parts, client: Client, clickhouse
     await redis_shows(parts, "ten_0", 2)
     assert (parts.status("healthz"), parts.status("readyz"), parts.status("metrics")) == (200, 200, 200)
     parts.stream.process.send_signal(signal.SIGTERM)
-    assert parts.stream.process.wait(30) == 0
+    assert parts.stream.process.wait(120) == 0
 
 
 async def redis_shows(parts: Parts, tenant: str, requests: int) -> None:
     key = redis_keys.day_usage(tenant, utc_now().date())
-    async with Redis.from_url(parts.redis.url, decode_responses=True) as redis, asyncio.timeout(30):
+    async with Redis.from_url(parts.redis.url, decode_responses=True) as redis, asyncio.timeout(120):
         while await redis.hget(key, "requests") != str(requests):
             await asyncio.sleep(0.1)
 
@@ -209,7 +209,7 @@ async def test_killed_and_stopped_under_way(parts: Parts, client: Client, clickh
     await client.usage()
     await client.all_acked()
     parts.stream.process.send_signal(signal.SIGTERM)
-    assert parts.stream.process.wait(30) == 0
+    assert parts.stream.process.wait(120) == 0
     await client.usage(20)
     await client.resend()
     parts.stream.start()
@@ -241,7 +241,7 @@ async def test_clickhouse_and_redis_away(parts: Parts, client: Client, clickhous
     await client.all_acked()
     parts.clickhouse.kill()
     await client.usage(10)
-    wait_until(lambda: parts.status("readyz") == 503, 30, "the stream to say that ClickHouse is away")
+    wait_until(lambda: parts.status("readyz") == 503, 120, "the stream to say that ClickHouse is away")
     parts.clickhouse.start()
     parts.redis.start()
     await client.all_acked()
@@ -266,7 +266,7 @@ async def test_two_workers_share_and_take_over(
         try:
             await client.open()
             await client.usage()
-            wait_until(lambda: answers(port) and parts.status("readyz") == 200, 60, "both workers to have partitions")
+            wait_until(lambda: answers(port) and parts.status("readyz") == 200, 120, "both workers to have partitions")
             for _ in range(4):
                 await client.usage()
             await client.all_acked()
@@ -295,7 +295,7 @@ def test_wrong_address_of_clickhouse_ends_the_start(tmp_path: Path) -> None:
     environment = {"WEIGHBRIDGE_CLICKHOUSE_URL": f"http://127.0.0.1:{free_port()}"}
     environment["WEIGHBRIDGE_STREAM_ADMIN"] = f"127.0.0.1:{free_port()}"
     command, variables = [sys.executable, "-c", code], {**os.environ, **environment}
-    ended = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, timeout=60, check=False)
+    ended = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, timeout=120, check=False)
     assert ended.returncode == 1
     assert b"WEIGHBRIDGE_CLICKHOUSE_URL" in ended.stderr
     assert b"Traceback" not in ended.stderr

@@ -71,13 +71,13 @@ class Client:
 
     async def answer(self, number: int) -> Stream:
         """Wait for the end of an answer."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await self.streams[number].ended.wait()
         return self.streams[number]
 
     async def got(self, number: int, size: int) -> bytes:
         """Wait until that many bytes of a body came."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while len(self.streams[number].body) < size:
                 await asyncio.sleep(0.01)
         return self.streams[number].body

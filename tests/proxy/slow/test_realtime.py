@@ -5,7 +5,7 @@ import base64
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ async def say(ws: ClientConnection, **event: Any) -> None:
 
 
 async def hear(ws: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         heard: dict[str, Any] = msgspec.json.decode(await ws.recv())
     return heard
 
@@ -133,10 +133,10 @@ async def test_a_client_that_leaves_in_the_middle(way: str) -> None:
         usage = await it.settled()
         assert (usage.outcome, usage.accuracy) == ("client_closed", "estimated")
         assert (usage.input_tokens, usage.output_tokens) == (PROMPT, 5)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while not fake.aborted:
                 await asyncio.sleep(0.01)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while it.clients:
                 await asyncio.sleep(0.01)
 
@@ -271,7 +271,7 @@ async def test_vllm_that_does_not_answer_as_it_should(broken: list[Piece]) -> No
             assert b'"upstream_error"' in (caught.value.response.body or b"")
         usage = await it.settled()
         assert usage.outcome == "upstream_error"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while it.clients:
                 await asyncio.sleep(0.01)
 
@@ -304,7 +304,8 @@ async def test_a_message_that_is_too_large_ends_the_session(monkeypatch: pytest.
             await hear(ws)
             for _ in range(4):
                 await say(ws, type="input_audio_buffer.append", audio="A" * 100_000)
-            await ws.send("x" * 400_000)
+            with suppress(ConnectionClosed):  # it may end before all was sent
+                await ws.send("x" * 4_000_000)  # beyond the limit by more than one read may bring
             with pytest.raises(ConnectionClosed):
                 await ws.recv()
         assert (await it.settled()).outcome == "client_closed"

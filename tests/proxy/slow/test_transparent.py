@@ -124,7 +124,7 @@ def test_a_client_that_knows_nothing_of_the_proxy() -> None:
     finally:
         for process in running:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
             if process.stdout is not None:
                 process.stdout.close()
 

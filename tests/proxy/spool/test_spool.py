@@ -193,7 +193,7 @@ def test_of_two_heirs_one_wins_and_its_death_frees_the_spool(spool):
         each.start()
     go.set()
     try:
-        assert sorted([answers.get(timeout=30), answers.get(timeout=30)]) == [False, True]
+        assert sorted([answers.get(timeout=120), answers.get(timeout=120)]) == [False, True]
         assert adoption.adopt(spool.folder, lost_event, utc_now()) is None
     finally:
         for each in heirs:

@@ -1,0 +1,73 @@
+"""Reads the records of keys, tenants, teams and users from Redis into memory."""
+
+from typing import Final
+
+from redis.asyncio import Redis
+
+from contracts import projection, redis_keys
+from contracts.projection import Marker
+from contracts.redis_keys import SubjectKind
+from proxy.identity import INVALID, Identity
+from proxy.key_memory import KINDS, KeyMemory
+from proxy.ports import Refusal
+
+BATCH: Final = 500
+
+
+class KeySource:
+    """Redis as the billing service projects it. Methods raise RedisError, OSError or DecodeError, and never try twice."""
+
+    def __init__(self, redis: Redis, memory: KeyMemory) -> None:
+        self._redis, self._memory = redis, memory
+
+    async def fetch(self, digest: str) -> Identity | Refusal | None:
+        """Ask Redis. INVALID: there is no such key. None: Redis does not hold everything now."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(redis_keys.MARKER)
+            pipe.hget(redis_keys.key_record(digest), "record")
+            raw_marker, raw_key = await pipe.execute()
+        if raw_key is None:
+            if raw_marker is None or self._newer_than(projection.marker_decoder.decode(raw_marker), "key", digest):
+                return None
+            return INVALID
+        key = self._memory.learn_key(digest, projection.key_decoder.decode(raw_key))
+        wanted = [(kind, name) for kind in KINDS if (name := getattr(key, kind)) is not None]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for kind, name in wanted:
+                pipe.hget(redis_keys.subject_record(kind, name), "record")
+            for (kind, name), raw in zip(wanted, await pipe.execute(), strict=True):
+                if raw is not None:
+                    self._learn(kind, name, raw)
+        return self._memory.identity(digest)
+
+    async def read_again(self, names: list[tuple[str, str]], marker: Marker) -> None:
+        """Read the records of these kinds and names into memory, so that they are known when Redis is away."""
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for kind, name in batch:
+                    pipe.hget(_redis_key(kind, name), "record")
+                for (kind, name), raw in zip(batch, await pipe.execute(), strict=True):
+                    if raw is not None:
+                        self._learn(kind, name, raw)
+                    elif not self._newer_than(marker, kind, name):
+                        self._memory.forget(kind, name)
+
+    def _newer_than(self, marker: Marker, kind: str, name: str) -> bool:
+        """Whether memory knows more than this Redis: one that went back in time, to an older copy."""
+        held = self._memory.key(name) if kind == "key" else None
+        return held is not None and held.revision > marker.revision
+
+    def _learn(self, kind: str, name: str, raw: bytes) -> None:
+        if kind == "key":
+            self._memory.learn_key(name, projection.key_decoder.decode(raw))
+        else:
+            subject: SubjectKind = kind  # type: ignore[assignment]  # `KeyMemory.names` and KINDS give no other
+            self._memory.learn_subject(subject, projection.subject_decoder.decode(raw))
+
+
+def _redis_key(kind: str, name: str) -> str:
+    if kind == "key":
+        return redis_keys.key_record(name)
+    subject: SubjectKind = kind  # type: ignore[assignment]
+    return redis_keys.subject_record(subject, name)
