@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from benchmarks import contestants, growth, half_load, open_streams, slow_reader, streaming, throughput, workers
+from benchmarks import contestants, growth, half_load, open_streams, slow_reader, streaming, throughput, vllm, workers
 from benchmarks.contestants import Start
 from benchmarks.findings import Findings
 from benchmarks.load import LoadError
@@ -33,6 +33,7 @@ PARTS: Final[dict[str, tuple[str, Part]]] = {
     "slow-reader": ("A client that reads nothing", slow_reader.run),
     "growth": ("Memory over many requests", growth.run),
     "workers": ("Two workers", workers.run),
+    "vllm": ("`vllm bench serve`", vllm.run),
 }
 OTHERS: Final[dict[str, Start]] = {"mitmdump": contestants.mitmdump}
 
