@@ -1,5 +1,7 @@
 """The parts of the benchmarks that can be wrong without anybody noticing."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -83,8 +85,8 @@ def test_the_upstream_streams_only_where_it_is_asked_to():
     assert upstream.Answers.make(3, 0, 1).to(b'{"max_tokens":64}') is None
 
 
-def payload(chunk: bytes) -> dict:
+def payload(chunk: bytes) -> dict[str, Any]:
     """The event in a chunk, whose framing must be right."""
     size, _, rest = chunk.partition(b"\r\n")
     assert len(rest) == int(size, 16) + 2
-    return msgspec.json.decode(rest.removeprefix(b"data: "))
+    return msgspec.json.decode(rest.removeprefix(b"data: "), type=dict[str, Any])
