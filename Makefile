@@ -34,7 +34,7 @@ format: .venv/.installed-dev  ## Format the code and mend what can be mended
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv/.installed-dev  ## Measure this proxy beside nginx and mitmdump; writes docs/benchmarks.md
+bench: .venv/.installed-dev  ## Measure this proxy beside nginx and mitmdump (ARGS="--only streams,workers": parts of it); writes docs/benchmarks.md
 	$(RUN) -m benchmarks $(ARGS)
 
 test-vllm: .venv/.installed-dev  ## Install real vLLM (5 GB) and run the end-to-end test against it

@@ -2,7 +2,7 @@
 
 python -m benchmarks            some eight minutes, on a machine that does nothing else
 python -m benchmarks --only streams,workers     these alone; writes nothing unless --out says where
-python -m benchmarks --quick    a minute, to see that it works; writes nothing unless --out says where
+python -m benchmarks --quick    to see that it works; writes nothing unless --out says where
 """
 
 import argparse
@@ -15,7 +15,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from benchmarks import contestants, growth, half_load, open_streams, slow_reader, streaming, throughput, vllm, workers
+from benchmarks import (
+    contestants,
+    growth,
+    half_load,
+    open_streams,
+    real_vllm,
+    slow_reader,
+    streaming,
+    throughput,
+    workers,
+)
 from benchmarks.contestants import Start
 from benchmarks.findings import Findings
 from benchmarks.load import LoadError
@@ -33,7 +43,7 @@ PARTS: Final[dict[str, tuple[str, Part]]] = {
     "slow-reader": ("A client that reads nothing", slow_reader.run),
     "growth": ("Memory over many requests", growth.run),
     "workers": ("Two workers", workers.run),
-    "vllm": ("`vllm bench serve`", vllm.run),
+    "vllm": ("`vllm bench serve`", real_vllm.run),
 }
 OTHERS: Final[dict[str, Start]] = {"mitmdump": contestants.mitmdump}
 

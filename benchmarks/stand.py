@@ -17,15 +17,15 @@ class Plan:
 
     seconds: int = 3
     rounds: int = 3
-    steady_seconds: float = 12.0
-    events: int = 120_000
+    steady_seconds: float = 10.0
+    events: int = 80_000
     """Events of each measurement of streams."""
     open_streams: int = 10_000
     open_seconds: float = 15.0
     growth: tuple[int, int] = (20_000, 120_000)
     """Between which requests the growth of memory is looked at."""
     flood_bytes: int = 200_000_000
-    prompts: int = 100
+    prompts: int = 60
     """Prompts of each run of `vllm bench serve`."""
 
     @classmethod

@@ -2,7 +2,8 @@
 
     PYTHON_OF_VLLM vllm_client.py FOLDER BASE_URL… -- FLAG…
 
-The results are FOLDER/0.json, FOLDER/1.json, … It is no module of ours to vLLM's interpreter, so it imports none.
+The results are FOLDER/0.json, FOLDER/1.json, … It imports nothing of ours: vLLM's interpreter does not
+have it. This folder comes first where that looks for modules, so none here may be called `vllm`.
 """
 
 import sys

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from benchmarks import growth, half_load, open_streams, report, slow_reader, streaming, throughput, vllm, workers
+from benchmarks import growth, half_load, open_streams, real_vllm, report, slow_reader, streaming, throughput, workers
 from benchmarks.findings import Findings, Goal
 from benchmarks.half_load import Latencies
 from benchmarks.open_streams import Held
@@ -141,10 +141,10 @@ def test_the_page_has_every_goal_and_every_section():
 
 def test_vllm_is_compared_by_the_medians_of_its_rounds():
     results = [
-        vllm.Pair(vllm.OWN_CORE, [90.0, 100.0, 200.0], [10.0, 97.0, 99.0]),
-        vllm.Pair(vllm.SHARED, [100.0], [96.0]),
+        real_vllm.Pair(real_vllm.OWN_CORE, [90.0, 100.0, 200.0], [10.0, 97.0, 99.0]),
+        real_vllm.Pair(real_vllm.SHARED, [100.0], [96.0]),
     ]
-    found = vllm.tell(results, 100)
+    found = real_vllm.tell(results, 100)
     assert "| a core of its own | 100 | 97 | 0.970 |" in found.text
     assert lines(found) == [
         "- `vllm bench serve`, proxy a core of its own ≥ 0.98 × direct: **missed** (0.97)",
@@ -153,7 +153,7 @@ def test_vllm_is_compared_by_the_medians_of_its_rounds():
 
 
 def test_without_vllm_that_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(vllm, "VENV", tmp_path)
-    found = vllm.run(Stand(tmp_path, Plan(), {}))
+    monkeypatch.setattr(real_vllm, "VENV", tmp_path)
+    found = real_vllm.run(Stand(tmp_path, Plan(), {}))
     assert str(tmp_path) in found.text
     assert [goal.met for goal in found.goals] == [None, None]
