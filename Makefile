@@ -36,7 +36,7 @@ format: .venv/.installed-dev  ## Format the code and mend what can be mended
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv/.installed-dev  ## Measure this proxy beside nginx and mitmdump; writes docs/benchmarks.md
+bench: .venv/.installed-dev  ## Measure this proxy beside nginx and mitmdump (ARGS="--only streams,workers": parts of it); writes docs/benchmarks.md
 	$(RUN) -m benchmarks $(ARGS)
 
 vllm: .venv/.installed-dev

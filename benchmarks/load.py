@@ -1,22 +1,15 @@
-"""The load: wrk for whole answers, a small client of our own for streams."""
+"""The load of whole answers: wrk, as many as can be had."""
 
-import asyncio
 import os
 import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 
-import uvloop
+from benchmarks.processes import HOST
 
 PATH = "/v1/chat/completions"
 SCRIPT = Path(__file__).with_name("post.lua")
-STREAM_BODY = (
-    b'{"model":"tiny","messages":[{"role":"user","content":"hello"}],"max_tokens":64,"stream":true,'
-    b'"stream_options":{"include_usage":true}}'
-)
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
@@ -26,9 +19,10 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Wrk:
-    """What wrk measured: requests a second, and the median and 99th percentile of the latency in seconds."""
+    """What wrk measured: requests a second and in all, and the median and 99th percentile of the latency in seconds."""
 
     rate: float
+    requests: int
     p50: float
     p99: float
 
@@ -38,7 +32,7 @@ def wrk(port: int, connections: int, seconds: int, key: str, new_connections: bo
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", str(SCRIPT)]
     environment = {**os.environ, "KEY": key, "CLOSE": "1" if new_connections else "0"}
     ran = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}{PATH}"], env=environment, capture_output=True, text=True, check=False
+        [*command, f"http://{HOST}:{port}{PATH}"], env=environment, capture_output=True, text=True, check=False
     )
     return read_wrk(ran.stdout + ran.stderr)
 
@@ -46,10 +40,11 @@ def wrk(port: int, connections: int, seconds: int, key: str, new_connections: bo
 def read_wrk(output: str) -> Wrk:
     """Read what wrk printed."""
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    requests = re.search(r"(\d+) requests in", output)
     times = dict(re.findall(r"(50|99)%\s+([\d.]+(?:us|ms|s))", output))
-    if rate is None or set(times) != {"50", "99"} or "Non-2xx" in output:
+    if rate is None or requests is None or int(requests[1]) == 0 or set(times) != {"50", "99"} or "Non-2xx" in output:
         raise LoadError(f"wrk did not get what it asked for:\n{output}")
-    return Wrk(float(rate[1]), _seconds(times["50"]), _seconds(times["99"]))
+    return Wrk(float(rate[1]), int(requests[1]), _seconds(times["50"]), _seconds(times["99"]))
 
 
 def _seconds(text: str) -> float:
@@ -58,44 +53,7 @@ def _seconds(text: str) -> float:
     return float(number[0]) * _UNITS[text[number.end() :]]
 
 
-@dataclass(frozen=True)
-class Streams:
-    """What streaming clients saw: events in all, and the median time to the first one in seconds."""
-
-    events: int
-    first: float
-
-
-def streams(port: int, concurrency: int, each: int, key: str) -> Streams:
-    """Read streams to their end, `concurrency` at a time, `each` on every connection; raises LoadError when one breaks."""
-    return uvloop.run(_streams(port, concurrency, each, key))
-
-
-async def _streams(port: int, concurrency: int, each: int, key: str) -> Streams:
+def post(body: bytes, key: str) -> bytes:
+    """Return a request as our own clients send it."""
     head = f"POST {PATH} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
-    request = f"{head}Content-Length: {len(STREAM_BODY)}\r\n\r\n".encode() + STREAM_BODY
-    firsts: list[float] = []
-
-    async def client() -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        events = 0
-        for _ in range(each):
-            begun = perf_counter()
-            writer.write(request)
-            await writer.drain()
-            tail, first = b"", None
-            while not tail.endswith(b"0\r\n\r\n"):
-                data = await reader.read(1 << 16)
-                if not data:
-                    raise LoadError(f"a stream broke: {tail!r}")
-                count = data.count(b"data: ")
-                if first is None and count:
-                    first = perf_counter() - begun
-                    firsts.append(first)
-                events += count
-                tail = (tail + data)[-16:]
-        writer.close()
-        return events
-
-    counts = await asyncio.gather(*(client() for _ in range(concurrency)))
-    return Streams(sum(counts), median(firsts))
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

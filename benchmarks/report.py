@@ -1,4 +1,4 @@
-"""The table, and what one must know to read it."""
+"""The page: what was found, what it had to be, and what one must know to read it."""
 
 import platform
 import re
@@ -7,64 +7,17 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.contestants import CHUNKS, GAP
-from benchmarks.measure import CONCURRENCY, Plan, Result
-
-GOALS = {"rate": 0.25, "cpu_per_event": 2.0, "resident": 150e6}
-"""Of nginx's rate at least; of nginx's CPU for an event at most; bytes at most."""
+from benchmarks.findings import Findings
 
 
-def table(results: list[Result]) -> str:
-    """Return the results as Markdown, each beside its ratio to nginx."""
-    baseline = next(result for result in results if result.name == "nginx")
-    direct = next(result for result in results if result.name == "no proxy")
-    rows = [
-        f"| | requests/s, c={CONCURRENCY} | × nginx | new connections/s | × nginx | added p50, c=1 | p99, c={CONCURRENCY} "
-        f"| CPU a request | CPU an event | × nginx | first event | resident |",
-        "| --- |" + " ---: |" * 11,
-    ]
-    rows += [_row(result, baseline, direct) for result in results]
-    return "\n".join(rows)
+def sections(found: dict[str, Findings]) -> str:
+    """Return what was found as Markdown, a heading for each title."""
+    return "\n\n".join(f"## {title}\n\n{findings.text}" for title, findings in found.items())
 
 
-def _row(result: Result, baseline: Result, direct: Result) -> str:
-    cells = [
-        result.name,
-        f"{result.rate:,.0f}",
-        f"{result.rate / baseline.rate:.2f}",
-        f"{result.connections:,.0f}",
-        f"{result.connections / baseline.connections:.2f}",
-        "–" if result is direct else f"{(result.p50_alone - direct.p50_alone) * 1e3:.2f} ms",
-        f"{result.p99 * 1e3:.2f} ms",
-        _micro(result.cpu_per_request),
-        _micro(result.cpu_per_event),
-        "–" if not result.cpu_per_event else f"{result.cpu_per_event / (baseline.cpu_per_event or 1):.2f}",
-        f"{result.first_event * 1e3:.1f} ms",
-        "–" if result.resident is None else f"{result.resident / 1e6:.0f} MB",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _micro(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds * 1e6:.1f} µs"
-
-
-def verdicts(results: list[Result]) -> list[str]:
-    """Return one line for each goal: met or missed, and by how much."""
-    ours = next(result for result in results if result.name == "weighbridge")
-    baseline = next(result for result in results if result.name == "nginx")
-    rate = ours.rate / baseline.rate
-    event = (ours.cpu_per_event or 0) / (baseline.cpu_per_event or 1)
-    resident = ours.resident or 0
-    return [
-        f"- requests/s ≥ {GOALS['rate']} × nginx: {_verdict(rate >= GOALS['rate'])} ({rate:.2f})",
-        f"- CPU an event ≤ {GOALS['cpu_per_event']:.0f} × nginx: {_verdict(event <= GOALS['cpu_per_event'])} ({event:.2f})",
-        f"- resident ≤ {GOALS['resident'] / 1e6:.0f} MB: {_verdict(resident <= GOALS['resident'])} ({resident / 1e6:.0f} MB)",
-    ]
-
-
-def _verdict(met: bool) -> str:
-    return "met" if met else "**missed**"
+def verdicts(found: dict[str, Findings]) -> list[str]:
+    """Return one line for each goal: met, missed or not measured, and the figure."""
+    return [goal.line() for findings in found.values() for goal in findings.goals]
 
 
 def machine(before: float) -> list[str]:
@@ -91,17 +44,10 @@ PAGE = """\
 
 Written by `make bench`. All contestants stand in front of the same fast upstream on the same machine, one after the
 other in one run, so the ratios say more than the figures: load, upstream and all that a proxy needs share its cores.
-The proxy runs as in production, with one worker: a key is looked up, both events of a request are written to the
-spool, published to Kafka and acknowledged; broker, Redis and the reader of the events run on this machine too. nginx
-has one worker and passes everything on without a look.
-
-{table}
-
-Whole answers: {rounds} × {seconds} s of `wrk -t1 -c{concurrency}`, the best. *New connections*: the same with
-`Connection: close`. *Added p50*: the median at one connection, less that of the upstream itself. Streams:
-{concurrency} at a time, {chunks} events each, one every {gap:.0f} ms; *CPU an event* is user and system time of the
-proxy's processes over the events that clients received. CPU counts until a proxy is quiet again. *Resident* is after
-all of this, mapped files included and shared pages counted once.
+The proxy runs as in production, with one worker unless said: a key is looked up, both events of a request are written
+to the spool, published to Kafka and acknowledged; broker, Redis and the reader of the events run on this machine too.
+nginx has one worker and passes everything on without a look. CPU counts until a proxy is quiet again. *Resident* memory
+is that of all its processes, mapped files included and shared pages counted once.
 
 Goals:
 
@@ -111,6 +57,8 @@ Machine:
 
 {machine}
 - measured {now:%Y-%m-%d %H:%M} UTC
+
+{sections}
 """
 
 TRIED = """
@@ -148,17 +96,9 @@ run count:
 """
 
 
-def page(results: list[Result], plan: Plan, before: float, now: datetime) -> str:
+def page(found: dict[str, Findings], before: float, now: datetime) -> str:
     """Return docs/benchmarks.md."""
     measured = PAGE.format(
-        table=table(results),
-        rounds=plan.rounds,
-        seconds=plan.seconds,
-        concurrency=CONCURRENCY,
-        chunks=CHUNKS,
-        gap=GAP * 1e3,
-        verdicts="\n".join(verdicts(results)),
-        machine="\n".join(machine(before)),
-        now=now,
+        verdicts="\n".join(verdicts(found)), machine="\n".join(machine(before)), now=now, sections=sections(found)
     )
     return measured + TRIED

@@ -205,6 +205,9 @@ class Exchange:
         """
         self.state = "streaming"
         call, dialect, facts = self._call, self._dialect, self._facts
+        facts.arrival.body = b""  # vLLM has it: a prompt is not to take memory for as long as its stream runs
+        if call is not None:
+            call.body = b""
         origin = facts.arrival.head.fields.get(b"origin")
         if origin is not None:
             self._house.origins.learn(origin, status, fields)

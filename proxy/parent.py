@@ -5,6 +5,7 @@ It stays for as long as the proxy runs, and so imports neither what reads settin
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ def main() -> int:
         settings = msgspec.json.decode(file.read(), type=Plain)
     logs.configure(settings.log_level, "proxy")
     structlog.contextvars.bind_contextvars(instance=settings.instance)
+    allow_open_files()
     try:
         with reserve(settings.listen) as port:
             asyncio.run(_serve(settings, port.getsockname()[:2]))
@@ -41,6 +43,12 @@ def main() -> int:
         sys.stderr.write(f"weighbridge: {error}\n")
         return WRONG_USE
     return 0
+
+
+def allow_open_files() -> None:
+    """Have as many files open as the system lets us: each stream takes two, and many shells begin with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(settings: Plain, listen: tuple[str, int]) -> None:

@@ -242,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
         """Serve what is queued, until something has to be waited for."""
         reader = self._reader
         while self._running is None and reader.queue and self._deaf_since is None:
-            self._serve(reader.queue.popleft())
+            self._serve(reader.queue.pop(0))
         if reader.broken is not None and self._running is None and self._deaf_since is None:
             self._refuse(*reader.broken)
 

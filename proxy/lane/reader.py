@@ -5,7 +5,6 @@ and chunks, bare line feeds, folded lines); `_unfit` refuses what is merely not 
 nothing more is read.
 """
 
-from collections import deque
 from datetime import datetime
 from typing import Final
 
@@ -70,7 +69,7 @@ class RequestReader:
         self._habit = Habit()
         self._known: RequestHead | None = None  # what the habit recognises
         self._known_size = 0  # of that head, without the digits of its length
-        self.queue: deque[Pending] = deque()
+        self.queue: list[Pending] = []  # short: an empty deque would be the largest object of a connection
         self.broken: tuple[str, str] | None = None
         """Why nothing more can be read: code and message."""
         self.expects = False
@@ -100,6 +99,7 @@ class RequestReader:
 
     def _recognised(self, known: RequestHead) -> None:
         body = self._habit.body
+        self._habit.body = b""
         size = self._known_size + len(self._habit.length) + len(body)
         self._served += 1
         self.queue.append(Pending(Arrival(known, body, size, utc_now()), True, False))
@@ -179,6 +179,7 @@ class RequestReader:
         method = self._parser.get_method().decode()
         head = RequestHead(method, self._target, self._headers, self._fields, self._address)
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()  # who answers it knows how long it is needed
         arrival = Arrival(head, body, self._size + self._taken, utc_now())
         self.queue.append(Pending(arrival, self._parser.should_keep_alive() and not self._old, self._old))
 

@@ -1,16 +1,15 @@
 """The parts of the benchmarks that can be wrong without anybody noticing."""
 
-from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import report, upstream
+from benchmarks import upstream
 from benchmarks.ledger import Contiguity, acknowledgement
 from benchmarks.load import LoadError, read_wrk
-from benchmarks.measure import Plan, Result
 from contracts import topics
 
 WRK = """\
@@ -28,10 +27,13 @@ Transfer/sec:      5.57MB
 
 def test_what_wrk_prints_is_read():
     read = read_wrk(WRK)
-    assert (read.rate, read.p50, read.p99) == pytest.approx((7332.03, 228e-6, 6.15e-3))
+    assert (read.rate, read.requests, read.p50, read.p99) == pytest.approx((7332.03, 7390, 228e-6, 6.15e-3))
 
 
-@pytest.mark.parametrize("output", ["", "unable to connect", WRK + "  Non-2xx or 3xx responses: 7\n"])
+NOTHING = WRK.replace("  7390 requests", "  0 requests")
+
+
+@pytest.mark.parametrize("output", ["", "unable to connect", NOTHING, WRK + "  Non-2xx or 3xx responses: 7\n"])
 def test_a_run_that_failed_is_no_result(output):
     with pytest.raises(LoadError):
         read_wrk(output)
@@ -56,38 +58,35 @@ def test_the_upstream_answers_what_it_says():
     head, _, body = upstream.unary_answer().partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head
     assert msgspec.json.decode(body)["usage"]["completion_tokens"] == 64
-    events = upstream.stream_events(3)
-    assert len(events) == 4
-    assert events[-1].endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-    for event in events[:-1]:
-        size, _, rest = event.partition(b"\r\n")
-        assert len(rest) == int(size, 16) + 2
 
 
-def result(name: str, **changes) -> Result:
-    values = {
-        "rate": 100.0,
-        "connections": 50.0,
-        "p50_alone": 0.001,
-        "p99": 0.002,
-        "first_event": 0.003,
-        "cpu_per_request": 1e-5,
-        "cpu_per_event": 2e-6,
-        "resident": 10_000_000,
-    }
-    return Result(name=name, **{**values, **changes})
+KINDS = {
+    b"{}": (False, False),
+    b'{"stream_options":{"include_usage":true}}': (False, True),
+    b'{"stream_options":{"include_usage":true,"continuous_usage_stats":true}}': (True, True),
+}
 
 
-def test_the_page_has_ratios_to_nginx_and_says_what_was_missed():
-    results = [
-        result("no proxy", rate=400.0, cpu_per_request=None, cpu_per_event=None, resident=None, p50_alone=0.0004),
-        result("nginx"),
-        result("weighbridge", rate=24.0, cpu_per_event=4e-6, resident=151_000_000),
-        result("mitmdump", rate=1.0),
-    ]
-    page = report.page(results, Plan(), 0.1, datetime(2026, 11, 1, tzinfo=UTC))
-    assert "| weighbridge | 24 | 0.24 |" in page
-    assert "| 0.60 ms |" in page
-    assert "0.25 × nginx: **missed** (0.24)" in page
-    assert "2 × nginx: met (2.00)" in page
-    assert "150 MB: **missed** (151 MB)" in page
+@pytest.mark.parametrize(("asked", "usage"), KINDS.items())
+def test_the_upstream_reports_usage_where_it_is_asked_for(asked, usage):
+    continuous, total = usage
+    made = upstream.Answers.make(3, 0, 1).to(b'{"stream":true,' + asked[1:])
+    assert made is not None
+    events = [payload(chunk) for chunk in made.events]
+    assert len(events) == 3
+    assert [event.get("usage", {}).get("completion_tokens") for event in events] == (
+        [1, 2, 3] if continuous else [None] * 3
+    )
+    assert made.end.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert (b'"completion_tokens":3' in made.end) == total
+
+
+def test_the_upstream_streams_only_where_it_is_asked_to():
+    assert upstream.Answers.make(3, 0, 1).to(b'{"max_tokens":64}') is None
+
+
+def payload(chunk: bytes) -> dict[str, Any]:
+    """The event in a chunk, whose framing must be right."""
+    size, _, rest = chunk.partition(b"\r\n")
+    assert len(rest) == int(size, 16) + 2
+    return msgspec.json.decode(rest.removeprefix(b"data: "), type=dict[str, Any])

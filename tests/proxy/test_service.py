@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -202,6 +203,17 @@ def test_two_workers_share_the_port(house):
             assert ask(house, tokens=1).status_code == 200
         assert all(psutil.Process(pid).memory_info().rss < 150 << 20 for pid in pids)
         wait_until(lambda: house.metrics().get("weighbridge_requests_total") == 20, 120, "both workers' counts")
+
+
+def test_as_many_files_are_opened_as_the_system_allows(house):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))  # as a shell gives it to what it starts
+    try:
+        with house.proxy() as server:
+            (worker,) = psutil.Process(server.process.pid).children()
+            assert worker.rlimit(psutil.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_drain_ends_the_workers_and_leaves_the_admin_server(house):
