@@ -21,7 +21,7 @@ class Vllm:
     def __init__(self, folder: Path, *more: str):
         self.port = free_port()
         self.url, self.key = f"http://127.0.0.1:{self.port}", API_KEY
-        self.log = folder / "vllm.log"
+        self.log, self.engine_log = folder / "vllm.log", folder / "engine.jsonl"
         flags = {
             "--model": str(MODEL_FOLDER),
             "--served-model-name": "tiny",
@@ -34,7 +34,12 @@ class Vllm:
             "--api-key": API_KEY,
         }
         words = [word for flag in flags.items() for word in flag]
-        command = [str(VENV / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", *words]
+        command = [
+            str(VENV / "bin/python"),
+            str(Path(__file__).with_name("engine_log.py")),
+            str(self.engine_log),
+            *words,
+        ]
         command += ["--enforce-eager", "--enable-prompt-tokens-details", *more]
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
         environment["VLLM_ENABLE_RESPONSES_API_STORE"] = "1"
@@ -86,7 +91,7 @@ def vllm(vllm_python, tmp_path_factory):
     server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def embedder(vllm_python, tmp_path_factory):
     """A vLLM whose model embeds."""
     server = Vllm(tmp_path_factory.mktemp("embedder"), "--runner", "pooling")
