@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,11 +65,19 @@ class Server:
                 self.kill()
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(in_a_row: int = 1) -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on; nor on those that follow it, so many `in_a_row`."""
+    while True:
+        with ExitStack() as probes:
+            first = 0
+            try:
+                for number in range(in_a_row):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", first + number if first else 0))
+                    first = first or int(probe.getsockname()[1])
+            except (OSError, OverflowError):  # taken, or beyond the last port
+                continue
+            return first
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
