@@ -12,11 +12,12 @@ from tests.system import System
 
 VENV = Path(os.environ.get("WEIGHBRIDGE_TEST_VLLM_VENV", ROOT / ".venv-vllm"))
 MODEL_FOLDER = Path(os.environ.get("WEIGHBRIDGE_TEST_VLLM_MODEL", VENV / "tiny"))
+SERVER = Path(__file__).with_name("engine_log.py")
 API_KEY = "the-engines-own-key"
 
 
 class Vllm:
-    """A vLLM server that serves the tiny model as `tiny`; `more`: further flags."""
+    """A vLLM server that serves the tiny model as `tiny`; `more`: further flags. `engine_log` says what its engine did."""
 
     def __init__(self, folder: Path, *more: str):
         self.port = free_port()
@@ -34,12 +35,7 @@ class Vllm:
             "--api-key": API_KEY,
         }
         words = [word for flag in flags.items() for word in flag]
-        command = [
-            str(VENV / "bin/python"),
-            str(Path(__file__).with_name("engine_log.py")),
-            str(self.engine_log),
-            *words,
-        ]
+        command = [str(VENV / "bin/python"), str(SERVER), str(self.engine_log), *words]
         command += ["--enforce-eager", "--enable-prompt-tokens-details", *more]
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
         environment["VLLM_ENABLE_RESPONSES_API_STORE"] = "1"

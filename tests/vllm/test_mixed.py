@@ -19,7 +19,7 @@ from tests.vllm.accounts import Account, EngineLog, join
 from tests.vllm.clients import send_all
 from tests.vllm.mix import SHAPES, mix
 
-REQUESTS = int(os.environ.get("WEIGHBRIDGE_TEST_VLLM_REQUESTS", "300"))
+REQUESTS = int(os.environ.get("WEIGHBRIDGE_TEST_VLLM_REQUESTS", "400"))
 AT_ONCE = 16
 UNSENT = 0.02
 """Tokens that were on their way inside vLLM when their client left, and never sent: at most this share of what was billed."""
