@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import ROOT, free_port, wait_until
+from tests.servers import ROOT, free_port, listens, wait_until
 from tests.system import System
 
 VENV = Path(os.environ.get("WEIGHBRIDGE_TEST_VLLM_VENV", ROOT / ".venv-vllm"))
@@ -41,13 +41,17 @@ class Vllm:
         environment["VLLM_ENABLE_RESPONSES_API_STORE"] = "1"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
-        wait_until(self._ready, 300, f"vLLM to answer; its log: {self.log}")
+        try:
+            wait_until(self._ready, 500, f"vLLM to answer; its log: {self.log}")
+        except TimeoutError:
+            self.stop()
+            raise
 
     def _ready(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError(f"vLLM ended with {self.process.returncode}: {self.log.read_text()[-3000:]}")
         try:
-            return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
+            return listens(self.port) and httpx.get(f"{self.url}/health", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -24,7 +24,7 @@ AT_ONCE = 16
 UNSENT = 0.02
 """Tokens that were on their way inside vLLM when their client left, and never sent: at most this share of what was billed."""
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600 + REQUESTS)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1200 + REQUESTS)]
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +79,7 @@ def ledger(fleet: System, tenant: str, last: set[str]) -> list[dict[str, Any]]:
 
 
 def of(accounts: list[Account], fate: str) -> list[Account]:
-    found = [one for one in accounts if one.fate == fate]
-    assert found, f"no request ended so: {fate}"
-    return found
+    return [one for one in accounts if one.fate == fate]
 
 
 def test_who_stays_gets_a_whole_answer_and_is_billed_what_the_engine_counted(accounts):
@@ -98,7 +96,9 @@ def test_the_engine_counts_a_prompt_for_each_choice_and_the_bill_once(accounts):
 
 
 def test_nothing_is_done_for_a_request_that_was_not_admitted(accounts):
-    for one in of(accounts, "not admitted"):
+    refused = of(accounts, "not admitted")
+    assert refused
+    for one in refused:
         assert one.seen.request.cut is not None
         assert (one.work.prefilled, one.work.generated) == (0, 0), one.seen.request
 
@@ -106,6 +106,7 @@ def test_nothing_is_done_for_a_request_that_was_not_admitted(accounts):
 def test_a_cut_stream_is_billed_what_vllm_sent_and_never_what_came_after(accounts):
     """The engine may go on for as long as the server takes to hear and to tell it; nobody gets that, and nobody pays."""
     cut = of(accounts, "client_closed, exact")
+    assert cut
     for one in cut:
         assert one.billed[0] == sum(one.work.prompts.values()), one.seen.request
         assert one.billed[1] <= one.work.generated, one.seen.request
