@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -22,6 +22,8 @@ KAFKA_JARS = ROOT / ".tools" / "kafka" / "lib"
 LOWEST_PORT = 10_000
 PROCESSES = 16
 """Processes of a test run that draw ports of their own."""
+IN_A_ROW = 8
+"""Ports that follow each other, of those that one draws."""
 
 KAFKA_PROPERTIES = """\
 process.roles=broker,controller
@@ -72,23 +74,28 @@ class Server:
 
 
 def _own_ports() -> Iterator[int]:
-    """Yield, for ever, ports that neither the kernel gives out to connections nor another process of this test run uses."""
+    """Yield, for ever, the first of `IN_A_ROW` ports that neither the kernel gives to connections nor another process uses."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     low = low if low > LOWEST_PORT + 1000 else 32_768
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    mine = range(LOWEST_PORT + process % PROCESSES, low, PROCESSES)
+    mine = range(LOWEST_PORT + process % PROCESSES * IN_A_ROW, low - IN_A_ROW, PROCESSES * IN_A_ROW)
     return islice(cycle(mine), random.randrange(len(mine)), None)  # two test runs on one machine start elsewhere
 
 
 _ports = _own_ports()
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on, and that nobody gets by chance before the caller uses it."""
-    for port in _ports:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+def free_port(in_a_row: int = 1) -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on, and that nobody gets by chance before the caller uses it.
+
+    Nor do they listen on those that follow it, so many `in_a_row` (at most `IN_A_ROW`).
+    """
+    assert in_a_row <= IN_A_ROW
+    for first in _ports:
+        with ExitStack() as probes, suppress(OSError):
+            for port in range(first, first + in_a_row):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
     raise AssertionError("the ports go round for ever")
 
 

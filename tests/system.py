@@ -54,7 +54,8 @@ class System:
         self, folder: Path, upstream: str, environment: dict[str, str] | None = None, flags: tuple[str, ...] = ()
     ):
         self.data, self.log = folder / "data", folder / "up.log"
-        ports = ["--proxy-port", str(free_port()), "--api-port", str(free_port())]
+        proxies = 1 + flags.count("--upstream")  # each has a port, one after the other
+        ports = ["--proxy-port", str(free_port(proxies)), "--api-port", str(free_port())]
         self.command = [
             sys.executable,
             "-m",

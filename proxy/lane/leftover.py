@@ -1,8 +1,11 @@
 """The rest of an answer whose client left: vLLM is told at once, and what it had already sent is still counted.
 
 Hanging up means to close only our direction. The server sees that its client is gone, stops generating, and closes; what
-it had written until then still arrives, so that the count is what was generated, not what happened to be read before. An
+it had written until then still arrives, so that the count is what it had sent, not what happened to be read before. An
 abort would throw those bytes away.
+
+Of a client that did not keep up, vLLM may have generated more than it could write: it drops that when it hears of the end,
+and what was counted is then an estimate.
 """
 
 import time
@@ -26,6 +29,7 @@ class Leftover:
     def __init__(self, lane: Lane, exchange: Exchange, upstream: UpstreamConnection) -> None:
         self._lane, self._exchange, self._upstream = lane, exchange, upstream
         self._since = time.monotonic()
+        self._behind = upstream.paused
         lane.clients.add(self)
         if not upstream.hang_up(self):
             self.cut()
@@ -49,7 +53,7 @@ class Leftover:
 
     def on_lost(self, message: str, stale: bool) -> None:
         """Settle: the upstream has noticed, there is no more. After a reset, though, bytes may be missing."""
-        self._settle(all_read=self._upstream.ended_in_order)
+        self._settle(all_read=self._upstream.ended_in_order and not self._behind)
 
     def check(self, now: float) -> None:
         """Lose patience with an upstream that does not notice."""

@@ -107,6 +107,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Return whether a request could be sent now."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def paused(self) -> bool:
+        """Return whether it is not read, because the client does not keep up."""
+        return self._paused
+
     def pause(self) -> None:
         """Stop reading: the client does not keep up."""
         self._paused = True

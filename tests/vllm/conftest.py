@@ -7,21 +7,22 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import ROOT, free_port, wait_until
+from tests.servers import ROOT, free_port, listens, wait_until
 from tests.system import System
 
 VENV = Path(os.environ.get("WEIGHBRIDGE_TEST_VLLM_VENV", ROOT / ".venv-vllm"))
 MODEL_FOLDER = Path(os.environ.get("WEIGHBRIDGE_TEST_VLLM_MODEL", VENV / "tiny"))
+SERVER = Path(__file__).with_name("engine_log.py")
 API_KEY = "the-engines-own-key"
 
 
 class Vllm:
-    """A vLLM server that serves the tiny model as `tiny`; `more`: further flags."""
+    """A vLLM server that serves the tiny model as `tiny`; `more`: further flags. `engine_log` says what its engine did."""
 
     def __init__(self, folder: Path, *more: str):
         self.port = free_port()
         self.url, self.key = f"http://127.0.0.1:{self.port}", API_KEY
-        self.log = folder / "vllm.log"
+        self.log, self.engine_log = folder / "vllm.log", folder / "engine.jsonl"
         flags = {
             "--model": str(MODEL_FOLDER),
             "--served-model-name": "tiny",
@@ -34,19 +35,23 @@ class Vllm:
             "--api-key": API_KEY,
         }
         words = [word for flag in flags.items() for word in flag]
-        command = [str(VENV / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", *words]
+        command = [str(VENV / "bin/python"), str(SERVER), str(self.engine_log), *words]
         command += ["--enforce-eager", "--enable-prompt-tokens-details", *more]
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
         environment["VLLM_ENABLE_RESPONSES_API_STORE"] = "1"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
-        wait_until(self._ready, 300, f"vLLM to answer; its log: {self.log}")
+        try:
+            wait_until(self._ready, 500, f"vLLM to answer; its log: {self.log}")
+        except TimeoutError:
+            self.stop()
+            raise
 
     def _ready(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError(f"vLLM ended with {self.process.returncode}: {self.log.read_text()[-3000:]}")
         try:
-            return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
+            return listens(self.port) and httpx.get(f"{self.url}/health", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -86,7 +91,7 @@ def vllm(vllm_python, tmp_path_factory):
     server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def embedder(vllm_python, tmp_path_factory):
     """A vLLM whose model embeds."""
     server = Vllm(tmp_path_factory.mktemp("embedder"), "--runner", "pooling")

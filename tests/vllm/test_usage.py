@@ -15,8 +15,6 @@ from contracts.clock import utc_now
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 METERS = ("requests", "input_tokens", "output_tokens")
-AFTER_THE_CUT = 4
-"""Tokens a stream, on average, that the engine may generate between vLLM's noticing the cut and the engine's."""
 PRICES = {"input_tokens": "0.10", "output_tokens": "0.25"}
 
 
@@ -118,46 +116,6 @@ def test_a_prompt_with_several_answers_is_billed_once_though_the_engine_counts_i
     figures, counted = settled_usage(system, tenant, 20), growth(vllm, before)
     assert figures["output_tokens"] == counted["generation"]
     assert 3 * figures["input_tokens"] == counted["prompt"]
-
-
-async def cut_streams(system, key: str, count: int, rng: random.Random) -> list[str]:
-    """Start streams of a thousand tokens and leave each after some of its answer; returns their request ids."""
-    url, places, names = system.endpoints["proxy"] + "/v1/chat/completions", asyncio.Semaphore(4), []
-    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
-
-        async def one() -> None:
-            given = {**body(rng, stream=True), "max_tokens": 1000, "ignore_eos": True}
-            async with places, session.post(url, json=given) as answer:
-                names.append(answer.headers["x-request-id"])
-                await answer.content.readexactly(rng.randint(1, 6000))
-                answer.close()
-
-        await asyncio.gather(*(one() for _ in range(count)))
-    return names
-
-
-def test_streams_that_the_client_cuts_are_billed_what_the_engine_counted(vllm, system, record_property):
-    """A cut stream is billed all that vLLM had sent when it noticed; the abort takes a moment more to reach the engine.
-
-    What the engine generates in that moment is never sent to anybody. It is measured here and stated in docs/proxy.md.
-    """
-    tenant, key = system.key("Cut")
-    before = vllm.counters()
-    names = asyncio.run(cut_streams(system, key, 40, random.Random(3)))
-    figures, counted = settled_usage(system, tenant, len(names)), growth(vllm, before)
-    columns = "request_id, outcome, accuracy, output_tokens"
-    rows = system.query(f"SELECT {columns} FROM usage WHERE tenant = '{tenant}'")
-    assert {row[0] for row in rows} == set(names)
-    assert {row[1] for row in rows} == {"client_closed"}
-    exact = sum(1 for row in rows if row[2] == "exact")
-    missed = counted["generation"] - figures["output_tokens"]
-    record_property(
-        "cut streams", f"{len(rows)}, exact {exact}; engine {counted}, billed {figures}, not billed {missed}"
-    )
-    print(f"\ncut streams: {len(rows)} ({exact} exact); engine {counted}; billed {figures}; not billed {missed}")
-    assert figures["input_tokens"] == counted["prompt"]
-    assert counted["generation"] < 40 * 1000, "the engine must stop when the client leaves"
-    assert 0 <= missed <= AFTER_THE_CUT * len(rows)
 
 
 def test_an_answer_that_nobody_waits_for_any_more_is_recorded(vllm, system, record_property):

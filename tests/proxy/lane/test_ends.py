@@ -44,6 +44,23 @@ def test_only_an_end_in_order_shows_that_all_was_read(error: Exception | None, a
     assert (bench.usage.outcome, bench.usage.accuracy, bench.usage.output_tokens) == ("client_closed", accuracy, 2)
 
 
+@pytest.mark.parametrize(("behind", "accuracy"), [(True, "estimated"), (False, "exact")])
+def test_what_vllm_could_not_send_to_a_client_that_did_not_keep_up_is_not_known(behind: bool, accuracy: str) -> None:
+    """The engine does not wait for its clients: what it generated meanwhile is dropped when one leaves, and never sent."""
+    bench = Bench()
+    bench.send(post(CHAT, b'{"model":"tiny","stream":true}'))
+    event = b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+    bench.answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    bench.answer(b"%x\r\n%b\r\n" % (len(event), event))
+    bench.client.protocol.pause_writing()
+    if not behind:
+        bench.client.protocol.resume_writing()
+    bench.client.lose()
+    assert bench.upstream.is_reading()
+    bench.upstream.lose()
+    assert (bench.usage.outcome, bench.usage.accuracy, bench.usage.output_tokens) == ("client_closed", accuracy, 2)
+
+
 def test_an_upstream_that_does_not_notice_is_cut() -> None:
     bench = Bench()
     bench.send(post(CHAT, b'{"model":"tiny","stream":true}'))
