@@ -114,7 +114,7 @@ class JsonBody:
         if len(self._frames) == 1:
             self._hold(b"," + quoted + b":")
             self._parts = name in self._large.parts
-            if (not self._parts and name not in self._large.other) or b"\\" in quoted:  # the dialect refuses escapes
+            if not self._parts and name not in self._large.other:
                 self._to, self._stand_in = self._held, b""
                 self._lexer.skip()
                 return

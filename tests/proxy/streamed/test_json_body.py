@@ -180,10 +180,13 @@ def test_hostile_bodies_are_refused_however_they_are_cut(body: bytes) -> None:
     assert outcome(CHAT, [body[at : at + 1] for at in range(len(body))]) == "invalid_json"
 
 
-@pytest.mark.parametrize("opener", [b"[", b'{"content":', b'{"x":'])
-def test_what_is_too_deep_is_refused(opener: bytes) -> None:
-    deep = b'{"messages":' + opener * MAX_DEPTH
-    assert outcome(CHAT, [deep]) == "invalid_json"
+@pytest.mark.parametrize(("opener", "closer"), [(b"[", b"]"), (b'{"content":', b"}"), (b'{"x":', b"}")])
+def test_what_is_too_deep_is_refused(opener: bytes, closer: bytes) -> None:
+    def deep(depth: int) -> bytes:
+        return b'{"messages":' + opener * (depth - 1) + b"1" + closer * (depth - 1) + b"}"
+
+    assert outcome(CHAT, [deep(MAX_DEPTH)]) == held(CHAT, deep(MAX_DEPTH))
+    assert outcome(CHAT, [deep(MAX_DEPTH + 1)]) == "invalid_json"
 
 
 def test_names_and_numbers_have_a_bound() -> None:
