@@ -265,6 +265,7 @@ async def test_vllm_answers_before_the_end() -> None:
         assert answer.header("connection") == "close"
         (decision,) = it.recorder.decisions
         assert (decision.decision, decision.status, decision.code) == ("denied", 413, "upstream_error")
+        assert not it.traffic._lane.pool._idle  # vLLM still waits for the rest of the body there
         await settle(it)
         assert it.recorder.closes == []
 
