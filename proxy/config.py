@@ -47,7 +47,9 @@ class TrafficConfig:
     """What refusals do, see `proxy.exchange.House`."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, see `proxy.trust`."""
-    max_body: int = 32 << 20
+    max_body: int = 1 << 30
+    held_body: int = 32 << 20
+    """A larger body is passed on as it comes, see `proxy.streamed`."""
     max_head: int = 64 << 10
     timeouts: Timeouts = Timeouts()
     transparent: bool = False
@@ -69,6 +71,11 @@ class TrafficConfig:
         if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/") or url.query:
             raise ValueError(f"upstream must be http://host:port or https://host:port, got {self.upstream!r}")
         return url.hostname, url.port or (443 if self.tls else 80)
+
+    @property
+    def max_held(self) -> int:
+        """Return the size of the largest body that is held."""
+        return min(self.held_body, self.max_body)
 
     def each(self) -> "tuple[TrafficConfig, ...]":
         """Return one for each upstream; where there are several, each is an instance under its own address."""

@@ -19,6 +19,7 @@ from proxy.models import Catalog, Fetch, ModelWatch
 from proxy.ports import KeyDirectory, Recorder, Refusal
 from proxy.sse import Fingerprint
 from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
+from proxy.streamed.preview import Preview
 
 Ask = AskKey | AskModels
 Decided = Forward | Answer
@@ -76,6 +77,31 @@ class Desk:
                 following = exchange.listed(utc_now())
             step = self._drive(exchange, following, utc_now())
         return step
+
+    async def begin(self, preview: Preview, now: datetime) -> Decided:
+        """Find out whether a request may be sent whose body is to come; a `Forward` has its head."""
+        step = self._drive(preview, preview.receive(), now)
+        return step if isinstance(step, Forward | Answer) else await self.wait(preview, step)
+
+    def complete(self, preview: Preview, arrival: Arrival) -> tuple[Exchange, Decided | Ask]:
+        """Begin the exchange of a request that was previewed, now that its body was read; as `open` otherwise."""
+        exchange = Exchange(self.house, preview.request_id, arrival)
+        return exchange, self._drive(exchange, exchange.receive(), arrival.received_at)
+
+    def deny(self, preview: Preview, refusal: Refusal, now: datetime) -> Answer:
+        """End a request before it was whole."""
+        answer = preview.deny(refusal)
+        self._decide(preview, now)
+        return answer
+
+    def turned_down(self, preview: Preview, status: int, now: datetime) -> None:
+        """Record that vLLM answered before it had the whole request, with an error."""
+        preview.turned_down(status)
+        self._decide(preview, now)
+
+    def preview(self, arrival: Arrival) -> Preview:
+        """Return a request whose body is to come."""
+        return Preview(self.house, self._recorder.new_request_id(), arrival)
 
     def refuse(self, arrival: Arrival, code: str, message: str) -> Answer:
         """Answer a request that could not even be read to its end."""

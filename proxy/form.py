@@ -41,25 +41,9 @@ def boundary_of(content_type: bytes) -> bytes:
 
 def take_apart(body: bytes, boundary: bytes) -> list[Part]:
     """Return the parts of a form. Raises BadRequestError."""
-    reader = _Reader()
-    try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": reader.begin,
-                "on_part_data": reader.data,
-                "on_part_end": reader.end,
-                "on_header_field": reader.header_name,
-                "on_header_value": reader.header_value,
-                "on_header_end": reader.header_end,
-                "on_end": reader.finish,
-            },
-        )
-        parser.write(body)
-    except FormParserError as error:
-        raise BadRequestError(f"the form cannot be read: {error}") from None
-    if not reader.finished:
-        raise BadRequestError("the form has no end")
+    reader = Reader(boundary)
+    reader.write(body)
+    reader.close()
     return reader.parts
 
 
@@ -67,44 +51,85 @@ def put_together(parts: Iterable[Part], boundary: bytes) -> bytes:
     """Write a form."""
     lines: list[bytes] = []
     for part in parts:
-        said = b'content-disposition: form-data; name="' + part.name.encode() + b'"'
-        if part.filename is not None:
-            said += b'; filename="' + part.filename + b'"'
-        lines += [b"--" + boundary, said]
-        if part.kind is not None:
-            lines.append(b"content-type: " + part.kind)
-        lines += [b"", part.content]
+        lines += [head(part, boundary), part.content]
     lines += [b"--" + boundary + b"--", b""]
     return b"\r\n".join(lines)
 
 
-class _Reader:
-    """Gathers what the parser finds."""
+def head(part: Part, boundary: bytes) -> bytes:
+    """Write what stands before a part's content, but for the last line feed."""
+    said = b'content-disposition: form-data; name="' + part.name.encode() + b'"'
+    if part.filename is not None:
+        said += b'; filename="' + part.filename + b'"'
+    lines = [b"--" + boundary, said]
+    if part.kind is not None:
+        lines.append(b"content-type: " + part.kind)
+    return b"\r\n".join([*lines, b""])
 
-    def __init__(self) -> None:
+
+class Reader:
+    """Gathers the `parts` of a form. Raises BadRequestError."""
+
+    def __init__(self, boundary: bytes) -> None:
         self.parts: list[Part] = []
-        self.finished = False
+        self._finished = False
         self.begin()
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self.begin,
+                    "on_part_data": self.data,
+                    "on_part_end": self.end,
+                    "on_header_field": self.header_name,
+                    "on_header_value": self.header_value,
+                    "on_header_end": self.header_end,
+                    "on_headers_finished": self.headers_finished,
+                    "on_end": self.finish,
+                },
+            )
+        except FormParserError as error:
+            raise BadRequestError(f"the form cannot be read: {error}") from None
+
+    def write(self, data: bytes) -> None:
+        """Take bytes."""
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            raise BadRequestError(f"the form cannot be read: {error}") from None
+
+    def close(self) -> None:
+        """Say that no more comes."""
+        if not self._finished:
+            raise BadRequestError("the form has no end")
+
+    # -- called by the parser --------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        """Begin a part."""
         self._headers: dict[bytes, bytes] = {}
         self._content: list[bytes] = []
         self._name = self._value = b""
 
     def header_name(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece of a header's name."""
         self._name += data[start:end]
 
     def header_value(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece of its value."""
         self._value += data[start:end]
 
     def header_end(self) -> None:
+        """End a header."""
         self._headers[self._name.lower()] = self._value
         self._name = self._value = b""
 
     def data(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece of the part's content."""
         self._content.append(data[start:end])
 
-    def end(self) -> None:
+    def headers_finished(self) -> None:
+        """Find out what the part is."""
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
         name, filename = options.get(b"name", b""), options.get(b"filename")
         if not _NAME.fullmatch(name):
@@ -112,14 +137,17 @@ class _Reader:
         if len(self.parts) == _MAX_PARTS:
             raise BadRequestError(f"the form has more than {_MAX_PARTS} fields")
         kind = self._headers.get(b"content-type", b"")
-        self.parts.append(
-            Part(
-                name=name.decode(),
-                content=b"".join(self._content),
-                filename=_UNSAFE.sub(b"_", filename)[:200] if filename is not None else None,
-                kind=kind if filename is not None and _TYPE.fullmatch(kind) else None,
-            )
+        self.part = Part(
+            name=name.decode(),
+            content=b"",
+            filename=_UNSAFE.sub(b"_", filename)[:200] if filename is not None else None,
+            kind=kind if filename is not None and _TYPE.fullmatch(kind) else None,
         )
 
+    def end(self) -> None:
+        """End a part."""
+        self.parts.append(msgspec.structs.replace(self.part, content=b"".join(self._content)))
+
     def finish(self) -> None:
-        self.finished = True
+        """End the form."""
+        self._finished = True

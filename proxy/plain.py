@@ -48,6 +48,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_grace_seconds: int
     grace_seconds: float
     max_body_bytes: int
+    held_body_bytes: int
     connect_timeout: float
     first_byte_timeout: float
     idle_timeout: float
@@ -98,6 +99,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             enforce=self.enforce,
             trusted_proxies=self.trusted_proxies,
             max_body=self.max_body_bytes,
+            held_body=self.held_body_bytes,
             transparent=self.mode == "transparent",
             tls_files=_pair(self.tls_cert, self.tls_key),
             upstream_ca=Path(self.upstream_ca) if self.upstream_ca is not None else None,

@@ -61,7 +61,12 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
     )
     key_grace_seconds: int = Field(default=3600, ge=0, description="how long known keys are let in while Redis is away")
     grace_seconds: _Seconds = Field(default=30.0, description="how long running requests may go on after SIGTERM")
-    max_body_bytes: int = Field(default=32 * _MIB, ge=1024, description="largest request body")
+    max_body_bytes: int = Field(default=1 << 30, ge=1024, description="largest request body")
+    held_body_bytes: int = Field(
+        default=32 * _MIB,
+        ge=1024,
+        description="largest request body that is held; a larger one is passed on as it comes",
+    )
     connect_timeout: _Seconds = Field(default=5.0, description="seconds to connect to the upstream")
     first_byte_timeout: _Seconds = Field(default=600.0, description="seconds from a request to the answer's first byte")
     idle_timeout: _Seconds = Field(default=300.0, description="seconds between two pieces of an answer")

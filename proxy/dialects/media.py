@@ -12,8 +12,8 @@ import msgspec
 from proxy.dialects.base import BadRequestError
 from proxy.dialects.body import Members
 
-_NAME: Final = "uuid"
-_HOLDERS: Final = ("content", "output")
+NAME: Final = "uuid"
+HOLDERS: Final = ("content", "output")
 """Members that hold parts: of a message, an item of `/v1/responses`, a tool's result, a document."""
 _MAX_DEPTH: Final = 16
 """Conversations, messages, parts, the parts of a tool's result: half of this."""
@@ -49,8 +49,8 @@ def _without_names(given: msgspec.Raw, depth: int) -> msgspec.Raw:
         return msgspec.Raw(_encode([_without_names(item, depth + 1) for item in _items(given)]))
     if first == b"{":
         part = _members(given)
-        part.pop(_NAME, None)
-        for holder in _HOLDERS:
+        part.pop(NAME, None)
+        for holder in HOLDERS:
             held = part.get(holder)
             if held is not None:
                 part[holder] = _without_names(held, depth + 1)

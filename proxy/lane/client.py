@@ -24,11 +24,14 @@ from proxy.lane import head
 from proxy.lane.head import Framing, ResponseHead
 from proxy.lane.lane import Lane
 from proxy.lane.leftover import Leftover
+from proxy.lane.pending import Pending
 from proxy.lane.pool import STALE_SECONDS
-from proxy.lane.reader import Pending, RequestReader
+from proxy.lane.reader import RequestReader
 from proxy.lane.upstream import UpstreamConnection
 from proxy.sse import StreamError
 from proxy.steps import Forward
+from proxy.streamed.intake import Intake
+from proxy.streamed.upload import Upload
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +76,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_deaf_since",
+        "_intake",
         "_lane",
         "_loud",
         "_paused",
@@ -90,10 +94,11 @@ class ClientConnection(asyncio.Protocol):
         self._transport = transport
         peer = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else None
-        self._reader = RequestReader(lane.config.max_head, lane.config.max_body, address)
+        self._reader = RequestReader(lane.config.max_head, lane.config.max_body, address, lane.config.max_held)
         self._running: _Running | None = None
         self._upstream: UpstreamConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._intake: Intake | None = None  # while a body is passed on as it comes
         self._deaf_since: float | None = None  # since when what comes is thrown away
         self._paused = False  # the client does not keep up with the answer
         self._pipelined = 0
@@ -111,6 +116,9 @@ class ClientConnection(asyncio.Protocol):
         reader = self._reader
         reader.feed(data)
         if self._running is not None:
+            if self._intake is not None and not self._intake.ended:
+                self._flow(self._intake)
+                return
             self._pipelined += len(data)
             if self._pipelined > MAX_PIPELINED and self._transport.is_reading():
                 self._transport.pause_reading()
@@ -242,7 +250,11 @@ class ClientConnection(asyncio.Protocol):
         """Serve what is queued, until something has to be waited for."""
         reader = self._reader
         while self._running is None and reader.queue and self._deaf_since is None:
-            self._serve(reader.queue.pop(0))
+            pending = reader.queue.pop(0)
+            if pending.intake is None:
+                self._serve(pending)
+            else:
+                self._stream(pending, pending.intake)
         if reader.broken is not None and self._running is None and self._deaf_since is None:
             self._refuse(*reader.broken)
 
@@ -271,6 +283,44 @@ class ClientConnection(asyncio.Protocol):
                 await self._connect(running, step)
             else:
                 self._send(running, step, connection, utc_now())
+
+    def _stream(self, pending: Pending, intake: Intake) -> None:
+        """Serve a request whose body is passed on as it comes."""
+        preview = self._lane.desk.preview(pending.arrival)
+        self._running = running = _Running(preview, pending)
+        self._intake = intake
+        intake.on_taken(lambda _count: self._flow(intake))
+        self._flow(intake)
+        self._start(self._upload(running, pending, Upload(self._lane, preview, pending.arrival, intake, self._welcome)))
+
+    async def _upload(self, running: _Running, pending: Pending, upload: Upload) -> None:
+        done = await upload.run()
+        self._intake = None
+        running.keep = pending.keep  # not if the body has not ended
+        if isinstance(done, Answer):
+            self._answer(running, done)
+            self._next()
+            return
+        running.exchange, self._upstream = done.exchange, done.connection
+        self._loud = False
+        running.sent = running.quiet_since = running.recorded = time.monotonic()
+        done.give(self)
+        if self._paused and self._upstream is not None:
+            self._upstream.pause()
+
+    def _welcome(self) -> None:
+        if self._reader.expects:
+            self._reader.expects = False
+            self._transport.write(head.CONTINUE)
+
+    def _flow(self, intake: Intake) -> None:
+        """Read the client as fast as vLLM takes it."""
+        transport = self._transport
+        if not transport.is_closing() and transport.is_reading() is intake.full:
+            if intake.full:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
 
     def _refuse(self, code: str, message: str) -> None:
         """Answer what could not be read, and read no more."""

@@ -51,6 +51,11 @@ def request(forward: Forward) -> bytes:
     return b"".join((head.written, forward.request_id.encode(), b"\r\n\r\n"))
 
 
+def open_request(forward: Forward) -> bytes:
+    """Return the head of a request whose body follows in chunks."""
+    return forward.head.written + forward.request_id.encode() + b"\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
 def get(target: bytes, fields: Headers) -> bytes:
     """Return a GET of the proxy's own."""
     return b"\r\n".join([b"GET " + target + b" HTTP/1.1", *map(b": ".join, fields), b"\r\n"])

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from proxy.config import TrafficConfig
 from proxy.desk import Desk
 from proxy.lane.pool import Pool
+from proxy.streamed.share import Shares
 
 MAX_TICK: Final = 1.0
 
@@ -35,6 +36,10 @@ class Lane:
     clients: set[Connection]
     emptied: asyncio.Event
     draining: bool = False
+    shares: Shares = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shares = Shares(self.config.max_body)
 
     def forget(self, client: Connection) -> None:
         """Learn that a connection is gone."""

@@ -3,12 +3,14 @@
 import asyncio
 import ssl
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Self, TypeVar
 
 from proxy.lane.habit import Habit
 from proxy.lane.head import ResponseHead
 from proxy.lane.upstream import UpstreamConnection
 
+C = TypeVar("C", bound=UpstreamConnection)
 IDLE_SECONDS: Final = 4.0
 """uvicorn, which serves vLLM, closes connections that were idle for 5 seconds: ours must be the first to let go."""
 STALE_SECONDS: Final = 1.0
@@ -39,11 +41,13 @@ class Pool:
 
     async def connect(self) -> UpstreamConnection:
         """Return a new connection. Raises OSError (TimeoutError is one)."""
+        return await self.connect_as(UpstreamConnection)
+
+    async def connect_as(self, kind: Callable[[Self], C]) -> C:
+        """Return a new connection that `kind` makes. Raises OSError."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect_seconds):
-            transport, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self), *self._address, ssl=self._tls
-            )
+            transport, connection = await loop.create_connection(lambda: kind(self), *self._address, ssl=self._tls)
         self._own[connection] = transport.get_extra_info("sockname")[:2]
         return connection
 

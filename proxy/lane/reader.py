@@ -13,22 +13,10 @@ import httptools
 from contracts.clock import utc_now
 from proxy.headers import Headers
 from proxy.lane.habit import Habit
+from proxy.lane.pending import Pending, Streamed
 from proxy.request_head import RequestHead
 from proxy.steps import Arrival
-
-
-class Pending:
-    """A request that was read to its end, and whether the connection may live on after its answer.
-
-    `old`: HTTP/1.0, which knows no chunks.
-    """
-
-    __slots__ = ("arrival", "keep", "old")
-
-    def __init__(self, arrival: Arrival, keep: bool, old: bool) -> None:
-        self.arrival = arrival
-        self.keep = keep
-        self.old = old
+from proxy.streamed.intake import Intake
 
 
 class RequestReader:
@@ -47,10 +35,12 @@ class RequestReader:
         "_lines",
         "_max_body",
         "_max_head",
+        "_max_held",
         "_old",
         "_parser",
         "_served",
         "_size",
+        "_streamed",
         "_taken",
         "_target",
         "_unfinished",
@@ -59,9 +49,12 @@ class RequestReader:
         "queue",
     )
 
-    def __init__(self, max_head: int, max_body: int, client_address: str | None) -> None:
+    def __init__(self, max_head: int, max_body: int, client_address: str | None, max_held: int | None = None) -> None:
+        """`max_held`: a larger body is handed out as it comes; None: all are held."""
         self._max_head = max_head
         self._max_body = max_body
+        self._max_held = max_body if max_held is None else max_held
+        self._streamed: Streamed | None = None
         self._address = client_address
         self._parser = httptools.HttpRequestParser(self)
         self._between = True  # the parser stands before a request
@@ -81,7 +74,7 @@ class RequestReader:
         self._lines: Headers = []
         self._headers: Headers = []
         self._fields: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
+        self._body: list[bytes] | Intake = []
         self._size = self._taken = self._unfinished = 0
         self._in_head = self._old = False
 
@@ -90,7 +83,7 @@ class RequestReader:
         if self.broken is not None:
             return
         between, served = self._between, self._served
-        if between and self._known is not None and len(data) <= self._max_body and self._habit.recognise(data):
+        if between and self._known is not None and len(data) <= self._max_held and self._habit.recognise(data):
             self._recognised(self._known)
             return
         self._parse(data)
@@ -166,8 +159,8 @@ class RequestReader:
         if self.broken is None:
             self._body.append(data)
             self._taken += len(data)
-            if self._taken > self._max_body:
-                self.broken = self._too_large()
+            if self._taken > self._max_held:
+                self._outgrow()
 
     def on_message_complete(self) -> None:
         """Queue a whole request."""
@@ -175,13 +168,18 @@ class RequestReader:
         if self.broken is not None or self._parser.should_upgrade():
             return
         self._between = True
+        keep = self._parser.should_keep_alive() and not self._old
+        pieces = self._body
+        if isinstance(pieces, Intake):
+            self._end_stream(pieces, keep)
+            return
         self._served += 1
         method = self._parser.get_method().decode()
         head = RequestHead(method, self._target, self._headers, self._fields, self._address)
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()  # who answers it knows how long it is needed
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()  # who answers it knows how long it is needed
         arrival = Arrival(head, body, self._size + self._taken, utc_now())
-        self.queue.append(Pending(arrival, self._parser.should_keep_alive() and not self._old, self._old))
+        self.queue.append(Pending(arrival, keep, self._old))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -189,6 +187,35 @@ class RequestReader:
         """Read no more; the first reason counts."""
         if self.broken is None:
             self.broken = code, message
+            if isinstance(self._body, Intake):
+                self._body.fail(code, message)
+
+    def _outgrow(self) -> None:
+        """Hold no more of a body."""
+        if self._taken > self._max_body:
+            self._break(*self._too_large())
+        elif isinstance(self._body, Intake):
+            return
+        elif b"upgrade" in self._fields:  # such an offer is declined when the body was read
+            self._break("request_too_large", "So large a body cannot come with an offer to upgrade.")
+        else:
+            self._stream(self._body)
+
+    def _stream(self, pieces: list[bytes]) -> None:
+        """Queue a request before its body has come."""
+        self._body = intake = Intake()
+        for piece in pieces:
+            intake.append(piece)
+        method = self._parser.get_method().decode()
+        head = RequestHead(method, self._target, self._headers, self._fields, self._address)
+        self._streamed = Streamed(Arrival(head, b"", self._size, utc_now()), self._old, intake)
+        self.queue.append(self._streamed)
+
+    def _end_stream(self, intake: Intake, keep: bool) -> None:
+        assert self._streamed is not None
+        self._streamed.keep = keep
+        self._streamed = None
+        intake.end()
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Read a request that offers another protocol as if it had not: an offer may be declined."""
@@ -216,10 +243,14 @@ class RequestReader:
             return "invalid_request", "The only transfer coding that is served is `chunked`, in HTTP/1.1."
         if version not in _VERSIONS or (b"host" not in fields and version == "1.1"):
             return "invalid_request", "A request is of HTTP/1.1 and names its `Host`."
-        if int(fields.get(b"content-length", b"0")) > self._max_body:
-            return self._too_large()
         self.expects = b"expect" in fields
         self._old = version == "1.0"
+        length = int(fields.get(b"content-length", b"0"))
+        if length > self._max_held:
+            if length > self._max_body:
+                return self._too_large()
+            if b"upgrade" not in fields:
+                self._stream([])
         return None
 
     def _too_large(self) -> tuple[str, str]:

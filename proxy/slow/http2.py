@@ -28,7 +28,9 @@ from proxy.headers import Headers
 from proxy.lane.lane import Lane
 from proxy.slow.handler import Handler, Serving, Told
 from proxy.slow.request import Request
+from proxy.slow.streamed import StreamedRequest
 from proxy.slow.upload import Upload
+from proxy.slow.windows import Windows
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +39,7 @@ Commands = Generator[commands.Command, Any, None]
 MUCH: Final = 256 << 10
 """Bytes of an answer that wait for the client's window before vLLM is made to wait, too."""
 UPLOADS: Final = 4
-"""So many times the largest body may be on its way on one connection."""
+"""So many times the largest body that is held may be on its way on one connection."""
 RESETS: Final = 200
 """So many streams may a client reset within a second: beyond that it only makes work (CVE-2023-44487)."""
 _NOT_DOWN: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
@@ -85,6 +87,7 @@ class Http2(Serving):
         self._requests: dict[int, Request] = {}
         self._out: deque[HttpEvent] = deque()
         self._busy = self._told = self._deaf = self._retired = self._held = False
+        self._windows = Windows(self._http.h2_conn, self._wake)
         self._since = time.monotonic()
         self._resets = 0
 
@@ -100,6 +103,9 @@ class Http2(Serving):
             while self._out:
                 yield from self._send(self._out.popleft())
             self._balance()
+            opened = self._windows.opened()
+            if opened:
+                yield commands.SendData(self.context.client, opened)
             yield from self._send_away()
             if self._retired:
                 yield from self._retire()
@@ -141,6 +147,7 @@ class Http2(Serving):
             self._requests.pop(stream_id, None)
             self._http.streams.pop(stream_id, None)  # mitmproxy would keep it for as long as the connection lives
             self._since = time.monotonic()
+            self._windows.forget(stream_id)
             if self._uploads.pop(stream_id, None) is not None:  # refused before it was read: the rest may stay away
                 connection = self._http.h2_conn
                 if not self._http.is_closed(stream_id) and stream_id not in connection.stream_buffers:
@@ -154,21 +161,25 @@ class Http2(Serving):
         elif isinstance(event, parts.RequestHeaders):
             self._since = time.monotonic()
             config = self._lane.config
-            upload = Upload(event.request, self._address, config.max_head, config.max_body)
+            upload = Upload(event.request, self._address, config.max_head, config.max_body, config.max_held)
             self._uploads[stream_id] = upload
             self._refuse_if_broken(stream_id, upload)
+            self._stream_if_large(stream_id, upload)
         elif isinstance(event, parts.RequestData):
             self._since = time.monotonic()
             self._grow(stream_id, event.data)
         elif isinstance(event, parts.RequestEndOfMessage):
             done = self._uploads.pop(stream_id, None)
-            if done is not None and done.broken is None:
+            if done is not None and done.intake is not None:
+                done.intake.end()
+            elif done is not None and done.broken is None:
                 request = Request(self._lane, _Stream(self, stream_id), done.arrival(utc_now()))
                 self._requests[stream_id] = request
                 request.begin()
         elif isinstance(event, parts.RequestProtocolError):
             self._resets += 1
             self._uploads.pop(stream_id, None)
+            self._windows.forget(stream_id)
             left = self._requests.pop(stream_id, None)
             if left is not None:
                 left.left()
@@ -178,12 +189,25 @@ class Http2(Serving):
         if upload is None or upload.broken is not None:
             return
         upload.add(data)
-        if sum(each.size for each in self._uploads.values()) > UPLOADS * self._lane.config.max_body:
+        if upload.intake is not None:
+            return
+        self._stream_if_large(stream_id, upload)
+        held = sum(each.size for each in self._uploads.values() if each.intake is None)
+        if held > UPLOADS * self._lane.config.max_held:
             upload.broken = "request_too_large", "Too much is being sent at once on this connection."
         self._refuse_if_broken(stream_id, upload)
 
+    def _stream_if_large(self, stream_id: int, upload: Upload) -> None:
+        if upload.broken is not None or not upload.outgrown:
+            return
+        intake = upload.stream()
+        intake.on_taken(self._windows.reader(stream_id))
+        request = StreamedRequest(self._lane, _Stream(self, stream_id), upload.arrival(utc_now()), intake)
+        self._requests[stream_id] = request
+        request.begin()
+
     def _refuse_if_broken(self, stream_id: int, upload: Upload) -> None:
-        if upload.broken is None:
+        if upload.broken is None or upload.intake is not None:
             return
         answer: Answer = self._lane.desk.refuse(upload.arrival(utc_now()), *upload.broken)
         stream = _Stream(self, stream_id)

@@ -1,4 +1,4 @@
-"""A request that arrives over HTTP/2, read whole; and why some are not served.
+"""A request that arrives over HTTP/2, read whole or passed on as it comes; and why some are not served.
 
 What is ambiguous must not reach vLLM, which is spoken to in HTTP/1.1: a line feed in a value would be a header there.
 """
@@ -13,6 +13,7 @@ from proxy.dialects.realtime import METHOD
 from proxy.headers import Headers
 from proxy.request_head import RequestHead
 from proxy.steps import Arrival
+from proxy.streamed.intake import Intake
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -24,7 +25,7 @@ _ONCE: Final = frozenset({b"host", b"authorization", b"x-api-key", b"content-len
 class Upload:
     """One. Sizes are bytes; `code` and `message` say why it cannot be served (`broken`)."""
 
-    def __init__(self, request: http.Request, address: str | None, max_head: int, max_body: int) -> None:
+    def __init__(self, request: http.Request, address: str | None, max_head: int, max_body: int, max_held: int) -> None:
         self.method = request.method
         self.target = request.data.path
         given = list(request.headers.fields)
@@ -33,6 +34,9 @@ class Upload:
             given = [(b"host", authority), *(field for field in given if field[0].lower() != b"host")]
         self._address = address
         self._max_body = max_body
+        self._max_held = max_held
+        self.intake: Intake | None = None
+        """Where the body comes in once it is not held any more."""
         self._headers: Headers = given
         self._fields = dict(given)
         self._head_size = len(self.target) + sum(len(name) + len(value) + 4 for name, value in given)
@@ -42,15 +46,34 @@ class Upload:
 
     def add(self, data: bytes) -> None:
         """Take a piece of the body."""
-        self._body.append(data)
         self.size += len(data)
         if self.size > self._max_body:
             self.broken = self._too_large()
+        if self.intake is None:
+            self._body.append(data)
+        elif self.broken is None:
+            self.intake.append(data)
+        else:
+            self.intake.fail(*self.broken)
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether the body is, or will be, larger than what is held."""
+        return max(self.size, int(self._fields.get(b"content-length", b"0"))) > self._max_held
+
+    def stream(self) -> Intake:
+        """Hold no more of the body."""
+        self.intake = intake = Intake()
+        for piece in self._body:
+            intake.append(piece)
+        self._body.clear()
+        return intake
 
     def arrival(self, now: datetime) -> Arrival:
         """Return the request, as far as it came."""
         head = RequestHead(self.method, self.target, self._headers, self._fields, self._address)
-        return Arrival(head, b"".join(self._body) if self.broken is None else b"", self._head_size + self.size, now)
+        body = b"".join(self._body) if self.broken is None else b""
+        return Arrival(head, body, self._head_size + (self.size if self.intake is None else 0), now)
 
     def _unfit(self, max_head: int) -> tuple[str, str] | None:
         if self._head_size > max_head:

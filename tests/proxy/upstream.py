@@ -40,10 +40,20 @@ class RawUpstream:
         self.models: bytes | None = MODELS
         self.got: list[Got] = []
         self.ended = asyncio.Event()
-        self.sent = 0
+        self.sent = self.taken = 0
         self.port = 0
         self.connections = 0
         self.tasks: set[asyncio.Task[None]] = set()
+
+    async def body(self, reader: asyncio.StreamReader, head: bytes, length: list[bytes]) -> bytes:
+        if b"transfer-encoding: chunked" not in head:
+            return await reader.readexactly(int(length[0][15:])) if length else b""
+        pieces = []
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            pieces.append((await reader.readexactly(size + 2))[:-2])
+            self.taken += size
+        await reader.readexactly(2)
+        return b"".join(pieces)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -55,7 +65,7 @@ class RawUpstream:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n"))[:-4]
                 length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-                body = await reader.readexactly(int(length[0][15:])) if length else b""
+                body = await self.body(reader, head.lower(), length)
                 got = Got(head, body, number)
                 if got.path == b"/v1/models" and self.models is not None:
                     pieces: list[Piece] = [plain(self.models)]

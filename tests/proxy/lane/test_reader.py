@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.lane.reader import Pending, RequestReader
+from proxy.lane.pending import Pending
+from proxy.lane.reader import RequestReader
 from tests.proxy.memory import get, post
 
 HOST = b"Host: a\r\n"
@@ -115,6 +116,7 @@ def test_large_bodies_are_refused(framing: bytes) -> None:
     reader = read(b"POST / HTTP/1.1\r\n" + HOST + framing + chunks)
     assert reader.broken is not None
     assert reader.broken[0] == "request_too_large"
+    assert isinstance(reader._body, list)
     assert sum(map(len, reader._body)) <= 1100
 
 
