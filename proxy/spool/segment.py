@@ -1,8 +1,9 @@
 """One file of the spool: preallocated, memory-mapped while it is written, read back with `pread`.
 
-Its blocks are written with zeros and synced before the first record goes in, so that a full disk shows as an error when the
+Its blocks are allocated and that is synced before the first record goes in, so that a full disk shows as an error when the
 file is made and never as SIGBUS later, and its pages are faulted in for writing, so that a store never waits for the file
-system. Both take milliseconds: do them in a thread.
+system. Both take milliseconds: do them in a thread. Nothing is written ahead: zeros in the page cache would stand in large
+folios, of which every sync writes the whole and takes the right to write from all pages.
 """
 
 import ctypes
@@ -40,11 +41,12 @@ class Segment:
 
     @classmethod
     def create(cls, folder: Path, number: int, size: int) -> "Segment":
-        """Make the file, all of its blocks written. Blocks. Raises OSError, ENOSPC among them, and then leaves nothing."""
+        """Make the file, all of its blocks allocated. Blocks. Raises OSError, ENOSPC among them, and then leaves nothing."""
         path = segment_path(folder, number)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            _fill(descriptor, size)
+            os.posix_fallocate(descriptor, 0, size)
+            os.fsync(descriptor)
             sync_folder(folder)
             memory = mmap.mmap(descriptor, size)
         except OSError:
@@ -112,11 +114,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _fill(descriptor: int, size: int) -> None:
-    zeros = bytes(min(_STEP, size))
-    offset = 0
-    while offset < size:
-        offset += os.pwrite(descriptor, zeros[: size - offset], offset)
-    os.fsync(descriptor)

@@ -152,14 +152,14 @@ def test_a_record_that_no_segment_holds_is_refused(spool):
 
 
 def test_a_full_disk_refuses_requests_and_never_kills(spool, monkeypatch):
-    real, full = os.pwrite, [True]
+    real, full = os.posix_fallocate, [True]
 
-    def pwrite(*arguments):
+    def allocate(*arguments):
         if full[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(*arguments)
 
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
     with pytest.raises(SpoolFullError):  # noqa: PT012
         while True:
             spool.append(Kind.REQUEST, b"r", b"t", b"x" * 1000)
