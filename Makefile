@@ -12,7 +12,7 @@ ARGS ?=
 PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench vllm test-vllm kafka clean
+.PHONY: help up demo test lint format bench vllm test-vllm compiled kafka clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,7 +36,7 @@ format: .venv/.installed-dev  ## Format the code and mend what can be mended
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv/.installed-dev  ## Measure this proxy beside nginx and mitmdump (ARGS="--only streams,workers": parts of it); writes docs/benchmarks.md
+bench: .venv/.installed-dev .compiled/.made  ## Measure this proxy, compiled, beside nginx and mitmdump (ARGS="--only streams,workers": parts of it); writes docs/benchmarks.md
 	$(RUN) -m benchmarks $(ARGS)
 
 vllm: .venv/.installed-dev
@@ -45,10 +45,12 @@ vllm: .venv/.installed-dev
 test-vllm: vllm  ## Install real vLLM (5 GB) and run the end-to-end test against it
 	$(RUN) -m pytest -m vllm $(ARGS)
 
+compiled: .compiled/.made  ## Compile the proxy's request path to C, into .compiled (needs a C compiler)
+
 kafka: .tools/kafka/lib  ## Fetch a real Kafka broker for the tests (needs Maven and a JDK)
 
 clean:  ## Remove what was installed and what `make up` stored
-	rm -rf .venv .venv-vllm .tools .weighbridge
+	rm -rf .venv .venv-vllm .tools .weighbridge .compiled
 
 # Two forms of the same environment: with and without the tools of development. The second is a superset of the first.
 .venv/.installed: pyproject.toml uv.lock | $(UV)
@@ -59,6 +61,12 @@ clean:  ## Remove what was installed and what `make up` stored
 .venv/.installed-dev: pyproject.toml uv.lock | $(UV)
 	@echo "Installing (once) …" && $(UV) sync --quiet --frozen --python $(PYTHON)
 	@touch $@ .venv/.installed
+
+.compiled/.made: pyproject.toml uv.lock deploy/compile.sh $(wildcard contracts/*.py proxy/*.py proxy/*/*.py) | $(UV)
+	@echo "Compiling the proxy (a minute or two) …" && rm -rf .compiled
+	@PATH=$(CURDIR)/.tools/uv/bin:$$PATH PYTHON=$(PYTHON) deploy/compile.sh .compiled/wheel .tools/build
+	@$(UV) pip install --quiet --no-deps --python .tools/build/bin/python --target .compiled .compiled/wheel/*.whl
+	@touch $@
 
 $(UV): tools/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Weighbridge needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=…" if sys.version_info < (3, 11) else 0)'

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.findings import Findings
+from benchmarks.weighbridge import is_compiled
 
 
 def sections(found: dict[str, Findings]) -> str:
@@ -29,7 +30,7 @@ def machine(before: float) -> list[str]:
         f"Python {platform.python_version()}",
         f"- load average before the measurements: {before:.1f}",
         f"- {_said('nginx', '-v')}, {_said('wrk', '-v')}, mitmproxy {version('mitmproxy')}, uvloop {version('uvloop')}, "
-        f"weighbridge at {_said('git', 'rev-parse', '--short', 'HEAD')}",
+        f"weighbridge at {_said('git', 'rev-parse', '--short', 'HEAD')}, {'compiled' if is_compiled() else 'as source'}",
     ]
 
 

@@ -9,15 +9,22 @@ from typing import Final
 import psutil
 import redis
 
-from benchmarks.processes import HOST, Contestant, free_port, listens, started
+from benchmarks.processes import HOST, ROOT, Contestant, free_port, listens, started
 from contracts import keys, projection, redis_keys
 from contracts.clock import utc_now
 from contracts.projection import KeyRecord, Marker, SubjectRecord
 
 PROXY: Final = (sys.executable, "-m", "cli", "proxy")
 """The command that is measured: the only place that says how it is started."""
+COMPILED: Final = ROOT / ".compiled"
+"""Where `make compiled` put the package; what is not there is measured as source."""
 PEPPER = "the pepper of a benchmark"
 TENANT = "ten_01benchmark"
+
+
+def is_compiled() -> bool:
+    """Whether the compiled package is what is measured."""
+    return (COMPILED / "proxy").exists()
 
 
 @contextmanager
@@ -39,6 +46,7 @@ def weighbridge(folder: Path, target: int, workers: int = 1, **settings: str) ->
             "WEIGHBRIDGE_SPOOL_DIR": str(folder / "spool"),
             "WEIGHBRIDGE_PUBLISH_WINDOW_BYTES": str(4_000_000),
             "WEIGHBRIDGE_LOG_LEVEL": "warning",
+            **({"PYTHONSAFEPATH": "1", "PYTHONPATH": str(COMPILED)} if is_compiled() else {}),
             **settings,
         }
         command = [*PROXY, "--upstream", f"http://{HOST}:{target}", "--workers", str(workers)]

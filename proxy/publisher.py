@@ -7,45 +7,26 @@ ledger has it.
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
-from aiokafka.partitioner import murmur2
 from prometheus_client import Counter
 
-from contracts import events
+from proxy.batches import RECORD_BYTES, group, pack
 from proxy.envelope import TOPIC
 from proxy.journal import Journal, Source
-from proxy.spool import record
 from proxy.spool.backlog import PIECE, Piece
-from proxy.spool.record import FINAL, Record
 
 ROUND_BYTES: Final = 256 << 10
 """Bytes of events read and sent at once: bounds memory, and how long the event loop is kept busy."""
-RECORD_BYTES: Final = 256 << 10
 REQUEST_TIMEOUT_MS: Final = 10_000
 _PIECES: Final = ROUND_BYTES // PIECE
 _STOP_TIMEOUT: Final = 2.0
 _ROUND_TIMEOUT: Final = 30.0
 _PAUSE_LEAST, _PAUSE_MOST = 0.25, 10.0
-_SINGLE: Final = [("content-type", events.CONTENT_TYPE.encode())]
-_BATCH: Final = [("content-type", events.BATCH_CONTENT_TYPE.encode())]
 _log = structlog.get_logger(__name__)
-
-
-class SpoolDamagedError(Exception):
-    """What was synced cannot be read back."""
-
-
-@lru_cache(4096)
-def partition_of(tenant: bytes, partitions: int) -> int:
-    """Return the partition (of 0 to `partitions` - 1) that Kafka's default partitioner gives a record keyed by the tenant."""
-    return int(murmur2(tenant) & 0x7FFFFFFF) % partitions
 
 
 class Publisher:
@@ -143,43 +124,6 @@ class Publisher:
             raise KafkaTimeoutError(f"{len(late)} records not acknowledged by the broker in {_ROUND_TIMEOUT} s")
         for delivery in done:
             delivery.result()
-
-
-def group(pieces: Iterable[Piece], partitions: dict[str, int]) -> dict[tuple[str, int], list[Record]]:
-    """Return the events of pieces, in order, by topic and partition. Raises SpoolDamagedError."""
-    grouped: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
-    for piece in pieces:
-        for entry in piece.events if piece.events is not None else _read_back(piece):
-            topic = TOPIC[entry.kind]
-            grouped[topic, partition_of(entry.tenant, partitions[topic])].append(entry)
-    return grouped
-
-
-def _read_back(piece: Piece) -> list[Record]:
-    found = [entry for entry in record.scan(piece.segment.read(piece.start, piece.end)) if entry.kind in FINAL]
-    if len(found) != piece.last - piece.first + 1:
-        raise SpoolDamagedError(f"{piece.segment.path} is damaged between {piece.start} and {piece.end}")
-    return found
-
-
-def pack(entries: list[Record]) -> Iterator[tuple[bytes | None, bytes, list[tuple[str, bytes]]]]:
-    """Put the events of one partition into Kafka records: key, value, headers. One event alone keeps its tenant as key."""
-    batch: list[Record] = []
-    size = 0
-    for entry in entries:
-        if batch and size + len(entry.body) > RECORD_BYTES:
-            yield _record(batch)
-            batch, size = [], 0
-        batch.append(entry)
-        size += len(entry.body) + 1
-    if batch:
-        yield _record(batch)
-
-
-def _record(batch: list[Record]) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
-    if len(batch) == 1:
-        return batch[0].tenant, batch[0].body, _SINGLE
-    return None, events.join([entry.body for entry in batch]), _BATCH
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

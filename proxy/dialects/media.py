@@ -28,7 +28,8 @@ def unname(members: Members, body: bytes, names: tuple[str, ...]) -> None:
 
     Only a body that may hold such a name, escaped or not, is looked at more deeply.
     """
-    if b'"uuid"' not in body and (b"\\u00" not in body or _ESCAPED.search(body) is None):
+    escaped = b"\\" in body and b"\\u00" in body and _ESCAPED.search(body) is not None
+    if not escaped and b'"uuid"' not in body:
         return
     for name in names:
         given = members.get(name)

@@ -50,6 +50,7 @@ class _Running:
         "head",
         "head_only",
         "keep",
+        "now",
         "old",
         "quiet_since",
         "recorded",
@@ -69,6 +70,7 @@ class _Running:
         self.sent = 0.0
         self.quiet_since = 0.0
         self.recorded = 0.0
+        self.now: datetime | None = None  # when the head came, for the body that follows at once
 
 
 class ClientConnection(asyncio.Protocol):
@@ -166,7 +168,8 @@ class ClientConnection(asyncio.Protocol):
         running = self._running
         assert running is not None
         exchange = running.exchange
-        added = exchange.answered(received.status, received.fields, utc_now())
+        now = running.now = utc_now()
+        added = exchange.answered(received.status, received.fields, now)
         framing = received.framing
         if framing == "chunked" and running.old:
             framing = "close"
@@ -182,13 +185,14 @@ class ClientConnection(asyncio.Protocol):
         assert running is not None
         self._loud = True
         exchange = running.exchange
+        now, running.now = running.now, None
         try:
             out = exchange.passed(data, last)
         except StreamError as error:
             self._cut(running, str(error))
             return
         if last or exchange.news:
-            now = utc_now()
+            now = now if now is not None else utc_now()
             exchange.noticed(now)
             if last or exchange.finished:
                 self._lane.desk.settle(exchange, "completed", now)

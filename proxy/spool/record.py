@@ -57,15 +57,14 @@ _PREFIX = struct.Struct("<II")
 _FIELDS = struct.Struct("<BBHQ")
 _WHOLE = struct.Struct("<IIBBHQ")
 OVERHEAD = _WHOLE.size
-_pack_prefix = _PREFIX.pack
 _pack_fields = _FIELDS.pack
 _unpack = _WHOLE.unpack_from
 
 
 def encode(kind: int, sequence: int, request_id: bytes, tenant: bytes, body: bytes) -> bytes:
     """Return the record's bytes. Raises struct.error when the id is over 255 or the tenant over 65,535 bytes."""
-    rest = _pack_fields(kind, len(request_id), len(tenant), sequence) + request_id + tenant + body
-    return _pack_prefix(len(rest), crc32(rest)) + rest
+    rest = b"".join((_pack_fields(kind, len(request_id), len(tenant), sequence), request_id, tenant, body))
+    return b"".join((len(rest).to_bytes(4, "little"), crc32(rest).to_bytes(4, "little"), rest))
 
 
 def padding(size: int) -> bytes:

@@ -12,8 +12,9 @@ from contracts import events, metrics, topics
 from contracts.clock import utc_now
 from proxy import publisher as publishing
 from proxy.acks import AckReader
+from proxy.batches import RECORD_BYTES, pack, partition_of
 from proxy.journal import Journal
-from proxy.publisher import Publisher, pack, partition_of
+from proxy.publisher import Publisher
 from proxy.recorder import SpoolRecorder, new_epoch
 from proxy.spool import adoption, backlog
 from proxy.spool.header import Header
@@ -209,7 +210,7 @@ def test_records_hold_all_events_in_order_and_are_bounded(entries):
     for key, value, headers in records:
         single = headers[0][1] == events.CONTENT_TYPE.encode()
         assert (key == b"t") == single
-        assert len(value) <= publishing.RECORD_BYTES + 2 or single
+        assert len(value) <= RECORD_BYTES + 2 or single
 
 
 def bodies(value, headers):
