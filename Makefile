@@ -12,7 +12,7 @@ ARGS ?=
 PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench vllm test-vllm compiled kafka clean
+.PHONY: help up demo test lint format bench vllm test-vllm test-compiled compiled kafka clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ bench: .venv/.installed-dev .compiled/.made  ## Measure this proxy, compiled, be
 
 vllm: .venv/.installed-dev
 	UV=$(CURDIR)/$(UV) tests/vllm/install.sh .venv-vllm
+
+test-compiled: .venv/.installed-dev .compiled/.made  ## Run the tests of the request path on the compiled proxy
+	WEIGHBRIDGE_TEST_COMPILED=1 PYTHONPATH=$(CURDIR)/.compiled:$(CURDIR) $(RUN) -P -m pytest -n $(PROCESSES) \
+	  -m "not source" $(addprefix tests/proxy/,dialects lane slow spool streamed test_compiled.py test_every_transcript.py \
+	  test_exchange.py test_sse.py test_trust.py test_unary.py) $(ARGS)
 
 test-vllm: vllm  ## Install real vLLM (5 GB) and run the end-to-end test against it
 	$(RUN) -m pytest -m vllm $(ARGS)

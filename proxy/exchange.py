@@ -359,7 +359,7 @@ class Exchange:
             return self.fail("upstream_unreachable", "vLLM did not say which models it serves.")
         return self._own(errors.own(models.listing(who.key.models or ()), self.request_id))
 
-    def _pass_free(self) -> Forward:
+    def _pass_free(self) -> Step:
         self.state = "admitted"
         if self._doubt is not None:
             self.decision = self._facts.let_through(self._doubt)

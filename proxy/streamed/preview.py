@@ -30,7 +30,7 @@ class Preview(Exchange):
         self._facts.key = who.key if who is not admission.ANONYMOUS else None
         return self._check_without_model(who, route, now) or self._pass_free()
 
-    def _pass_free(self) -> Step:  # type: ignore[override]
+    def _pass_free(self) -> Step:
         """Let it be sent, where it is known what of it may be large."""
         if self.path not in bodies.PATHS:
             return self.deny(Refusal("request_too_large", "The request's body is too large for this path."))

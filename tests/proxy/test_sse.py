@@ -169,6 +169,7 @@ def test_a_stream_without_an_end_is_passed_to_its_end() -> None:
     assert feed(watch(), event(0, b"a"), half) == event(0, b"a") + half
 
 
+@pytest.mark.source
 def test_an_endless_event_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.sse.MAX_EVENT", 1000)
     watcher = watch()
@@ -176,6 +177,7 @@ def test_an_endless_event_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         feed(watcher, *[b"data: " + b"x" * 100] * 11)
 
 
+@pytest.mark.source
 def test_events_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fingerprint that nobody knows holds events back only so far."""
     monkeypatch.setattr("proxy.sse._MAX_HELD", 2000)

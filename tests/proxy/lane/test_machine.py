@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -138,4 +139,4 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 LaneMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
-TestLaneMachine = LaneMachine.TestCase
+TestLaneMachine = pytest.mark.source(LaneMachine.TestCase)

@@ -79,6 +79,7 @@ async def test_upstream_that_is_down() -> None:
         assert (usage.input_tokens, usage.upstream_status) == (None, None)
 
 
+@pytest.mark.source
 async def test_upstream_that_cannot_be_reached_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with proxy(unary, listed=False) as it:
         queued = []

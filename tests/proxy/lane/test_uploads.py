@@ -213,7 +213,7 @@ async def test_what_is_refused_never_ends_for_vllm(body: bytes, status: int) -> 
 
 
 def _only_tiny() -> KeyRecord:
-    return msgspec.structs.replace(KEY_RECORD, models=["tiny"])
+    return msgspec.structs.replace(KEY_RECORD, models=("tiny",))
 
 
 async def test_keys_are_looked_up_and_the_connection_lives_on_after_a_refusal_at_the_end() -> None:
