@@ -74,26 +74,28 @@ CPU of the worker process, short runs; other programs ran on the machine, so a f
 - Fewer collections of garbage (`gc.set_threshold`), or none at all: less than 1 µs a request; not kept.
 - Usage cut out of an event by `find` instead of a regular expression: 0.1 µs of 13 an event; not kept.
 
-Of an event's CPU more than half is reading, writing and waiting for sockets. Of a request's, about 40 µs are our own
-code between the two sockets, with no single place that takes more than a tenth: 325,000 instructions by callgrind,
-which repeats to the digit on a busy machine too (the first run after a change compiles byte code: leave it out).
+Tried after that, on slower machines (nginx 28,000 to 42,000 requests/s there), so only ratios in one run count. In a
+request's instructions, which callgrind counts to the digit on a busy machine too:
 
-Tried after that table, on another and slower machine (nginx 30,000 to 42,000 requests/s there), so only ratios in one
-run count:
+- Plain classes in place of msgspec's structs on the request path, both records of a request built once. Kept; what came
+  meanwhile (trusted proxies, browsers, trace ids, fields that are looked for in bodies) cost more than it saved: 0.10 x
+  nginx.
+- **Heads that were read before are recognised** by their bytes, and neither parsed nor written again
+  (`proxy/lane/habit.py`): 30 % of the CPU between the two sockets. Kept.
+- **The request path compiled with mypyc** (`make compiled`; the images have it): 1.5 times the requests/s of the same
+  code as source (0.219 against 0.144 x nginx in one run). Kept. What it takes: structs that are decoded stand in modules
+  of their own, for compiling loses their annotations; no slice of bytes may end before its start; types are checked when
+  the program runs, overriding ones too; tests that replace names in modules (`source`) run on the sources only.
+- **Segments of the spool are allocated, not filled with zeros.** Filled, they stood in the page cache in large folios:
+  each sync wrote the whole folio and took the right to write from all its pages, and 4.5 % of the CPU went into faults of
+  the event loop. A record's store went from 4.5 to 2.5 µs in a test of its own, the 99th percentile from 25 to 6 µs.
+- Envelopes joined from parts made once for a tenant, Kafka records packed by compiled code, one reading of the clock for
+  an answer that comes whole, a search for escapes that begins with one byte: 0.227 to 0.263 x nginx together. Kept.
+- Debian's interpreter (built with profiles) in place of one built without: 4 %. Not our choice to make.
 
-- Plain classes in place of msgspec's structs on the request path, both records of a request built once and not filled
-  in bit by bit, the envelope's form written once. Kept. What came meanwhile (trusted proxies, browsers, trace ids,
-  fields that are looked for in bodies) costs more than this saved: 368,000 instructions a request, and 0.10 x nginx
-  where the code of the table read 0.14.
-- 25 modules of the request path compiled with mypyc 2.4 as they stand: 1.4 and 1.8 times the requests/s of the same
-  code uncompiled in two runs (4,308 and 5,633 against 3,098 and 3,108; nginx 31,145 and 32,756, so 0.14 and 0.17 x
-  nginx), 190 to 250 µs of CPU a request in place of 340. Not built in yet. What it takes: structs that are decoded must
-  stand in modules that are not compiled (their annotations are lost); a slice of bytes whose end lies before its start
-  raises SystemError; an attribute that a call in between may change must not be narrowed before it; tests must not
-  replace methods, nor constants. The building takes a C compiler and half a minute. Of what remains more than half is
-  work inside the interpreter's own library: making objects, hashing and comparing names, looking attributes up on
-  structs. Events, headers and the spool's checksum are the largest parts.
-- Debian's interpreter (built with profiles) in place of one built without: 4 %.
+What remains of a request, compiled: 167,000 instructions in our process, a third of them for its two events (encoding,
+envelope, checksum, spool), a sixth for the body (decoded, checked, written anew), a tenth for the answer's usage; about
+30 µs are the kernel's, as of every proxy, and 17 µs publishing.
 """
 
 
