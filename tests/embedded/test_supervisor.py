@@ -78,11 +78,12 @@ def test_what_needs_the_memory_of_another_ends_with_it_and_returns_after_it(tmp_
 
 
 def test_parts_end_in_reverse_order_and_the_deaf_are_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("embedded.supervisor.GRACE_SECONDS", 0.5)
+    """Both are deaf, so that their ends lie a whole grace apart, whoever watches and how seldom."""
+    monkeypatch.setattr("embedded.supervisor.GRACE_SECONDS", 1.5)
     supervisor = Supervisor(tmp_path, lambda: None)
-    supervisor.start([part("first")])
-    supervisor.start([Part("deaf", "deaf", (sys.executable, "-c", STUBBORN))])
-    wait_until(lambda: "deaf" in (tmp_path / "deaf.log").read_text(), 120, "the part to be deaf")
+    for name in ("first", "deaf"):
+        supervisor.start([Part(name, name, (sys.executable, "-c", STUBBORN))])
+        wait_until(lambda log=tmp_path / f"{name}.log": "deaf" in log.read_text(), 120, "the part to be deaf")
     pids = supervisor.pids()
     ended = []
 
