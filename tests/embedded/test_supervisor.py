@@ -77,13 +77,18 @@ def test_what_needs_the_memory_of_another_ends_with_it_and_returns_after_it(tmp_
         assert now["other"] == before["other"]
 
 
+def _is_deaf(log):
+    return "deaf" in log.read_text()
+
+
 def test_parts_end_in_reverse_order_and_the_deaf_are_killed(tmp_path, monkeypatch):
     """Both are deaf, so that their ends lie a whole grace apart, whoever watches and how seldom."""
     monkeypatch.setattr("embedded.supervisor.GRACE_SECONDS", 1.5)
     supervisor = Supervisor(tmp_path, lambda: None)
     for name in ("first", "deaf"):
         supervisor.start([Part(name, name, (sys.executable, "-c", STUBBORN))])
-        wait_until(lambda log=tmp_path / f"{name}.log": "deaf" in log.read_text(), 120, "the part to be deaf")
+        log = tmp_path / f"{name}.log"
+        wait_until(partial(_is_deaf, log), 120, "the part to be deaf")
     pids = supervisor.pids()
     ended = []
 
@@ -138,6 +143,7 @@ def test_a_stop_while_starting_is_heeded(tmp_path):
 def test_parts_die_with_a_supervisor_that_is_killed(tmp_path):
     code = f"""
 import sys
+from functools import partial
 from pathlib import Path
 from tests.embedded.test_supervisor import part
 from embedded.supervisor import Supervisor
