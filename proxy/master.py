@@ -88,6 +88,8 @@ class Lanes:
         """Raises ValueError when an upstream is no URL, OSError when a certificate cannot be used."""
         meters = Meters(registry)
         self.all = [_lane(each, recorder, directory, registry, Meters(registry, meters)) for each in config.each()]
+        for lane in self.all:
+            lane.room = max(1, lane.room // len(self.all))
         self.tls = ServerTls(*config.tls_files) if config.tls_files is not None else None
         places = {
             (plain(lane.config.address[0]), lane.config.address[1]): lane for lane in self.all if config.transparent

@@ -44,6 +44,9 @@ class Front(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+        if self._lane.full():
+            self._transport.abort()
+            return
         self._lane.clients.add(self)
         if self._lane.draining:  # it was in the middle of its TLS handshake
             self.retire()
@@ -60,7 +63,7 @@ class Front(asyncio.Protocol):
         lane = self._lane
         if self._meant is not None:
             found = self._meant(transport)
-            if found is None:
+            if found is None or (found is not lane and found.full()):
                 transport.abort()
                 return
             lane = found

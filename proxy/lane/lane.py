@@ -1,9 +1,12 @@
 """What the connections of a process share, and what is done to all of them once in a while."""
 
 import asyncio
+import resource
 import time
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import structlog
 
 from proxy.config import TrafficConfig
 from proxy.desk import Desk
@@ -11,6 +14,17 @@ from proxy.lane.pool import Pool
 from proxy.streamed.share import Shares
 
 MAX_TICK: Final = 1.0
+RESERVED_FILES: Final = 256
+"""Files that the process itself needs: spool, metrics, connections to Kafka and Redis."""
+
+
+log = structlog.get_logger(__name__)
+
+
+def most_clients() -> int:
+    """Return how many clients this process has files for."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (files - RESERVED_FILES) // 2) if files != resource.RLIM_INFINITY else 1 << 20
 
 
 class Connection(Protocol):
@@ -36,10 +50,23 @@ class Lane:
     clients: set[Connection]
     emptied: asyncio.Event
     draining: bool = False
+    room: int = field(default_factory=most_clients)
+    """How many clients are served at once: two files each, for vLLM's side too."""
+    crowded: bool = False
     shares: Shares = field(init=False)
 
     def __post_init__(self) -> None:
         self.shares = Shares(self.config.max_body)
+
+    def full(self) -> bool:
+        """Return whether no more clients can be served: without files left, what runs would fail with them."""
+        full = len(self.clients) >= self.room
+        if full and not self.crowded:
+            log.warning(
+                "clients are turned away", clients=len(self.clients), reason="the limit of open files (ulimit -n)"
+            )
+        self.crowded = full
+        return full
 
     def forget(self, client: Connection) -> None:
         """Learn that a connection is gone."""

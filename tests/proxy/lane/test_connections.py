@@ -1,8 +1,14 @@
 """A connection of a client over several requests: order, back-pressure, expectations, and how it ends."""
 
+import resource
+
+import pytest
+
+from proxy.lane.front import Front
+from proxy.lane.lane import RESERVED_FILES, most_clients
 from proxy.ports import Refusal
 from tests.proxy.lane.talk import ANSWER, BODY, CHAT, error, ok
-from tests.proxy.memory import Bench, get, post, responses
+from tests.proxy.memory import Bench, MemoryTransport, get, post, responses
 
 
 def test_connection_close_is_echoed() -> None:
@@ -115,3 +121,27 @@ def test_nothing_is_left_behind() -> None:
         assert bench.lane.desk.in_flight == 0
     bench.client.lose()
     assert not bench.lane.clients
+
+
+def test_who_finds_no_files_left_is_turned_away_and_nobody_else() -> None:
+    bench = Bench()
+    bench.lane.room = 2
+    transports = [MemoryTransport() for _ in range(3)]
+    fronts = [Front(bench.lane, None, lambda *_: None) for _ in transports]
+    for front, transport in zip(fronts, transports, strict=True):
+        front.connection_made(transport)  # type: ignore[arg-type]
+    assert [transport.aborted for transport in transports] == [False, True, True], "the bench's own client is the first"
+    fronts[1].connection_lost(None)
+    fronts[0].connection_lost(None)
+    again = MemoryTransport()
+    Front(bench.lane, None, lambda *_: None).connection_made(again)  # type: ignore[arg-type]
+    assert not again.aborted
+
+
+@pytest.mark.parametrize(
+    ("files", "clients"),
+    [(RESERVED_FILES + 2000, 1000), (RESERVED_FILES, 1), (10, 1), (resource.RLIM_INFINITY, 1 << 20)],
+)
+def test_a_client_takes_two_files(monkeypatch: pytest.MonkeyPatch, files: int, clients: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert most_clients() == clients
