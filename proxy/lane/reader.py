@@ -87,7 +87,7 @@ class RequestReader:
             self._recognised(self._known)
             return
         self._parse(data)
-        if between and self._between and served and self._served == served + 1 and self.broken is None:
+        if between and self._between and served and self._served == served + 1:
             self._learn(data)
 
     def _recognised(self, known: RequestHead) -> None:
@@ -101,7 +101,7 @@ class RequestReader:
         """Remember the head of a request that came whole and alone. Not the first one: most connections bring no other."""
         pending = self.queue[-1]
         arrival = pending.arrival
-        if not pending.keep or not _SPECIAL.isdisjoint(arrival.head.fields):
+        if self.broken is not None or not pending.keep or not _SPECIAL.isdisjoint(arrival.head.fields):
             return
         length = self._habit.learn(data, len(arrival.body))
         if length is not None:
