@@ -309,8 +309,8 @@ class ClientConnection(asyncio.Protocol):
         self._loud = False
         running.sent = running.quiet_since = running.recorded = time.monotonic()
         done.give(self)
-        if self._paused and self._upstream is not None:
-            self._upstream.pause()
+        if self._paused:
+            self.pause_writing()
 
     def _welcome(self) -> None:
         if self._reader.expects:
