@@ -93,7 +93,7 @@ request's instructions, which callgrind counts to the digit on a busy machine to
   an answer that comes whole, a search for escapes that begins with one byte: 0.227 to 0.263 x nginx together. Kept.
 - Debian's interpreter (built with profiles) in place of one built without: 4 %. Not our choice to make.
 
-The same build started several times on that machine read 0.21, 0.22, 0.24, 0.25, 0.26 and 0.30 x nginx, each start the same
+The same build started several times on that machine read from 0.20 to 0.26 x nginx, once 0.30, each start the same
 for as long as it ran: a difference of less than a fifth between two builds needs several starts of each.
 
 What remains of a request, compiled: 167,000 instructions in our process, a third of them for its two events (encoding,
