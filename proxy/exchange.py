@@ -102,21 +102,17 @@ class Exchange:
 
     def identified(self, who: Principal | Refusal, now: datetime) -> Step:
         """Take the answer to `AskKey`."""
-        if isinstance(who, Refusal):
-            answer = self._object(who)
-            if answer is not None:
-                return answer
-            who = who.who or admission.ANONYMOUS
+        found = self._recognise(who)
+        if isinstance(found, Answer):
+            return found
         route, facts = self._route, self._facts
         assert route is not None
-        self._principal = who
-        arrival, key = facts.arrival, who.key
-        facts.key = key if who is not admission.ANONYMOUS else None
+        arrival, key = facts.arrival, found.key
         fields = arrival.head.fields
-        facts.tags = admission.tags(fields.get(admission.TAGS_HEADER), who.tags)
+        facts.tags = admission.tags(fields.get(admission.TAGS_HEADER), found.tags)
         dialect = route.dialect
         if dialect is None:
-            return self._pass_or_list(who, route, now)
+            return self._pass_or_list(found, route, now)
         kind, salt, trusted = (
             fields.get(b"content-type", b""),
             self._house.salt(key.tenant),
@@ -130,7 +126,18 @@ class Exchange:
         facts.model = call.model
         self._dialect = call.by or dialect
         facts.dialect = self._dialect.name
-        return self._decide(who, route, call, now, may_ask=True)
+        return self._decide(found, route, call, now, may_ask=True)
+
+    def _recognise(self, who: Principal | Refusal) -> Principal | Answer:
+        """Note who sends it; return that, or the denial where nobody may."""
+        if isinstance(who, Refusal):
+            answer = self._object(who)
+            if answer is not None:
+                return answer
+            who = who.who or admission.ANONYMOUS
+        self._principal = who
+        self._facts.key = who.key if who is not admission.ANONYMOUS else None
+        return who
 
     def listed(self, now: datetime) -> Step:
         """Decide, with what is known of the upstream's models."""

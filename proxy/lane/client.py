@@ -18,15 +18,15 @@ from contracts.clock import utc_now
 from contracts.events import Outcome
 from proxy.desk import Ask
 from proxy.errors import Answer
-from proxy.exchange import Exchange
 from proxy.headers import Headers
 from proxy.lane import head
-from proxy.lane.head import Framing, ResponseHead
+from proxy.lane.head import ResponseHead
 from proxy.lane.lane import Lane
 from proxy.lane.leftover import Leftover
 from proxy.lane.pending import Pending
 from proxy.lane.pool import STALE_SECONDS
 from proxy.lane.reader import RequestReader
+from proxy.lane.running import Running
 from proxy.lane.upstream import UpstreamConnection
 from proxy.sse import StreamError
 from proxy.steps import Forward
@@ -38,39 +38,6 @@ log = structlog.get_logger(__name__)
 MAX_PIPELINED: Final = 64 << 10
 LINGER_SECONDS: Final = 2.0
 """After an answer that ends the connection: how long a client may go on sending without losing that answer to a RST."""
-
-
-class _Running:
-    """The request that is being answered."""
-
-    __slots__ = (
-        "exchange",
-        "forward",
-        "framing",
-        "head",
-        "head_only",
-        "keep",
-        "now",
-        "old",
-        "quiet_since",
-        "recorded",
-        "retried",
-        "sent",
-    )
-
-    def __init__(self, exchange: Exchange, pending: Pending) -> None:
-        self.exchange = exchange
-        self.keep = pending.keep
-        self.old = pending.old
-        self.head_only = pending.arrival.head.method == "HEAD"
-        self.forward: Forward | None = None  # kept until the answer begins, for a stale connection
-        self.framing: Framing | None = None  # None until the answer's head came
-        self.head = b""  # waits for the first bytes of the body
-        self.retried = False
-        self.sent = 0.0
-        self.quiet_since = 0.0
-        self.recorded = 0.0
-        self.now: datetime | None = None  # when the head came, for the body that follows at once
 
 
 class ClientConnection(asyncio.Protocol):
@@ -97,7 +64,7 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else None
         self._reader = RequestReader(lane.config.max_head, lane.config.max_body, address, lane.config.max_held)
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._upstream: UpstreamConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._intake: Intake | None = None  # while a body is passed on as it comes
@@ -264,7 +231,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _serve(self, pending: Pending) -> None:
         exchange, step = self._lane.desk.open(pending.arrival)
-        self._running = running = _Running(exchange, pending)
+        self._running = running = Running(exchange, pending)
         if isinstance(step, Forward):
             connection = self._lane.pool.take()
             if connection is None:
@@ -276,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._start(self._ask(running, step))
 
-    async def _ask(self, running: _Running, ask: Ask) -> None:
+    async def _ask(self, running: Running, ask: Ask) -> None:
         step = await self._lane.desk.wait(running.exchange, ask)
         if isinstance(step, Answer):
             self._answer(running, step)
@@ -291,13 +258,13 @@ class ClientConnection(asyncio.Protocol):
     def _stream(self, pending: Pending, intake: Intake) -> None:
         """Serve a request whose body is passed on as it comes."""
         preview = self._lane.desk.preview(pending.arrival)
-        self._running = running = _Running(preview, pending)
+        self._running = running = Running(preview, pending)
         self._intake = intake
         intake.on_taken(lambda _count: self._flow(intake))
         self._flow(intake)
         self._start(self._upload(running, pending, Upload(self._lane, preview, pending.arrival, intake, self._welcome)))
 
-    async def _upload(self, running: _Running, pending: Pending, upload: Upload) -> None:
+    async def _upload(self, running: Running, pending: Pending, upload: Upload) -> None:
         done = await upload.run()
         self._intake = None
         running.keep = pending.keep  # not if the body has not ended
@@ -334,7 +301,7 @@ class ClientConnection(asyncio.Protocol):
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    async def _connect(self, running: _Running, step: Forward) -> None:
+    async def _connect(self, running: Running, step: Forward) -> None:
         self._lane.desk.queued += 1
         try:
             connection = await self._lane.pool.connect()
@@ -347,7 +314,7 @@ class ClientConnection(asyncio.Protocol):
         finally:
             self._lane.desk.queued -= 1
 
-    def _send(self, running: _Running, step: Forward, connection: UpstreamConnection, now: datetime) -> None:
+    def _send(self, running: Running, step: Forward, connection: UpstreamConnection, now: datetime) -> None:
         self._upstream = connection
         self._loud = False
         running.forward = step
@@ -355,7 +322,7 @@ class ClientConnection(asyncio.Protocol):
         running.exchange.forwarded(now)
         connection.begin(self, head.request(step), running.head_only, self._paused)
 
-    def _answer(self, running: _Running, answer: Answer) -> None:
+    def _answer(self, running: Running, answer: Answer) -> None:
         keep = running.keep and not self._lane.draining
         self._transport.write(head.answer(answer, not keep, running.head_only))
         self._answered(keep, follow=False)
@@ -377,7 +344,7 @@ class ClientConnection(asyncio.Protocol):
         if follow and (self._reader.queue or self._reader.broken is not None):
             self._next()
 
-    def _fail(self, running: _Running, outcome: Outcome, code: str, message: str) -> None:
+    def _fail(self, running: Running, outcome: Outcome, code: str, message: str) -> None:
         """Answer in vLLM's place."""
         log.warning("the upstream failed", code=code, error=message, request_id=running.exchange.request_id)
         answer = running.exchange.fail(code, message)
@@ -385,7 +352,7 @@ class ClientConnection(asyncio.Protocol):
         self._answer(running, answer)
         self._next()
 
-    def _cut(self, running: _Running, message: str, outcome: Outcome = "upstream_error") -> None:
+    def _cut(self, running: Running, message: str, outcome: Outcome = "upstream_error") -> None:
         """End an answer that has begun and cannot be completed: the client must see that it is broken."""
         log.warning("an answer broke off", outcome=outcome, error=message, request_id=running.exchange.request_id)
         self._end(outcome, outcome)
@@ -406,7 +373,7 @@ class ClientConnection(asyncio.Protocol):
         if task is not None:
             task.cancel()
 
-    def _check_answer(self, running: _Running, now: float) -> None:
+    def _check_answer(self, running: Running, now: float) -> None:
         config = self._lane.config
         times = config.timeouts
         if self._loud or self._paused:
@@ -419,7 +386,7 @@ class ClientConnection(asyncio.Protocol):
             running.recorded = now
             self._lane.desk.progress(running.exchange, utc_now())
 
-    def _time_out(self, running: _Running) -> None:
+    def _time_out(self, running: Running) -> None:
         if running.framing is not None:
             self._cut(running, "the answer took too long", "upstream_timeout")
             return

@@ -186,7 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _recognised(self, sink: Sink, known: ResponseHead, habit: Habit) -> None:
         """Hand on an answer that came whole, with a head as another one had."""
-        body = habit.body
+        body, habit.body = habit.body, b""  # what was said is not kept
         sink.on_head(
             ResponseHead(known.status, known.reason, known.headers, known.fields, "length", habit.length, known.written)
         )

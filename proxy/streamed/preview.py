@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from proxy import admission
+from proxy.errors import Answer
 from proxy.exchange import Exchange
 from proxy.ports import Principal, Refusal
 from proxy.steps import Step
@@ -19,16 +19,12 @@ class Preview(Exchange):
 
     def identified(self, who: Principal | Refusal, now: datetime) -> Step:
         """Take the answer to `AskKey`."""
-        if isinstance(who, Refusal):
-            answer = self._object(who)
-            if answer is not None:
-                return answer
-            who = who.who or admission.ANONYMOUS
+        found = self._recognise(who)
+        if isinstance(found, Answer):
+            return found
         route = self._route
         assert route is not None
-        self._principal = who
-        self._facts.key = who.key if who is not admission.ANONYMOUS else None
-        return self._check_without_model(who, route, now) or self._pass_free()
+        return self._check_without_model(found, route, now) or self._pass_free()
 
     def _pass_free(self) -> Step:
         """Let it be sent, where it is known what of it may be large."""
