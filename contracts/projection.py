@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from contracts.limits import LimitRecord, PlanRecord
+
 
 class KeyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """An API key, found by its digest (`contracts.keys.digest`). None in a list field: no restriction."""
@@ -24,6 +26,8 @@ class KeyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     endpoints: tuple[str, ...] | None = None
     addresses: tuple[str, ...] | None = None
     tags: dict[str, str] = {}
+    plan: str | None = None
+    limits: tuple[LimitRecord, ...] = ()
     revision: int
 
 
@@ -34,6 +38,9 @@ class SubjectRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     status: Literal["active", "suspended"] = "active"
     time_zone: str = "UTC"
     tags: dict[str, str] = {}
+    plan: str | None = None
+    """Its limits hold for the subject as a whole, beside its own `limits`, which replace the plan's of the same place."""
+    limits: tuple[LimitRecord, ...] = ()
     revision: int
 
 
@@ -47,4 +54,5 @@ class Marker(msgspec.Struct, kw_only=True, frozen=True):
 encode = msgspec.json.encode
 key_decoder = msgspec.json.Decoder(KeyRecord)
 subject_decoder = msgspec.json.Decoder(SubjectRecord)
+plan_decoder = msgspec.json.Decoder(PlanRecord)
 marker_decoder = msgspec.json.Decoder(Marker)

@@ -3,11 +3,12 @@
 | key | type | written by | read by |
 | --- | --- | --- | --- |
 | `key_record`, `subject_record` | hash: revision, record (see `contracts.projection`) | billing_api | proxy |
+| `plan_record` | hash: revision, record (`contracts.limits.PlanRecord`) | billing_api | proxy |
 | `MARKER` | string: Marker as JSON | billing_api | proxy |
 | `CHANGES` | stream: kind, id of each record that changed | billing_api | proxy (blocking read: push and poll in one) |
 | `day_usage` | hash: generation, requests, input_tokens, output_tokens | stream | proxy, billing_api |
 
-An entry of `CHANGES` has `kind` (key, tenant, team or user) and `id`: of a key its digest, else the subject's id.
+An entry of `CHANGES` has `kind` (key, tenant, team, user or plan) and `id`: of a key its digest, else the id of the thing.
 """
 
 from datetime import date
@@ -29,6 +30,11 @@ def key_record(digest: str) -> str:
 def subject_record(kind: SubjectKind, subject_id: str) -> str:
     """Return where the record of a tenant, team or user stands."""
     return f"wb:{kind}:{subject_id}"
+
+
+def plan_record(plan_id: str) -> str:
+    """Return where the record of a plan stands."""
+    return f"wb:plan:{plan_id}"
 
 
 def day_usage(tenant: str, day: date) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from contracts.events import RequestData, UsageData
+from contracts.limits import Held, Priority
 from contracts.projection import KeyRecord
 
 
@@ -18,6 +19,16 @@ class Principal(msgspec.Struct, frozen=True):
 
     key: KeyRecord
     tags: dict[str, str]
+    limits: tuple[Held, ...] = ()
+    """Every limit of tenant, team, user and key, those of their plans included, for any model."""
+    time_zone: str = "UTC"
+    """The tenant's: its days and months begin there."""
+    plan_models: tuple[frozenset[str], ...] = ()
+    """Models that the plans allow; a request's must be in each of these sets."""
+    max_tokens: int | None = None
+    """The smallest cap of the plans on what one answer may have."""
+    priority: Priority = "interactive"
+    weight: int = 100
 
 
 class Refusal(msgspec.Struct, frozen=True, eq=False):
@@ -74,3 +85,74 @@ class Recorder(Protocol):
 
     def closed(self, data: UsageData, now: datetime) -> None:
         """Record the end of a request, to be published as a usage event; called before its last byte goes out."""
+
+
+class Amounts(msgspec.Struct, frozen=True):
+    """What one request takes of the meters; `cost` in millionths of the tenant's currency, None: prices are not known."""
+
+    input: int
+    output: int
+    cost: int | None = None
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What a request asks of its limits: `bound` is never exceeded, `estimate` is what it will probably take."""
+
+    request_id: str
+    who: Principal
+    model: str | None
+    bound: Amounts
+    estimate: Amounts
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a limit stands, as far as this process knows: what is left, and when all of it is there again."""
+
+    held: Held
+    remaining: int
+    resets_at: datetime
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """Why limits do not let a request in. `retry_after`: seconds until it would get through if nobody else came; None: never.
+
+    `held` None: the limits could not be asked (`limits_unavailable`).
+    """
+
+    code: str
+    message: str
+    held: Held | None
+    retry_after: float | None
+
+
+class Grant:
+    """What was reserved for one request, in one step on all levels. Ended by `settle` or `release`, the first counts."""
+
+    __slots__ = ("doubt", "ended", "reserved_tokens", "tightest")
+
+    def __init__(self) -> None:
+        self.doubt: Denial | None = None
+        """What limits in shadow would have denied."""
+        self.ended = False
+        self.reserved_tokens = 0
+        self.tightest: dict[str, Standing] = {}
+        """`requests` and `tokens` → the tightest limit of that kind, for the answer's headers."""
+
+
+class Limits(Protocol):
+    """Reserves before, settles after. Nothing is exceeded and a refused request takes nothing, whoever else asks meanwhile."""
+
+    def take(self, demand: Demand, now: datetime) -> Grant | Denial | None:
+        """Answer from what this process holds; None: ask `wait`."""
+
+    async def wait(self, demand: Demand, now: datetime) -> Grant | Denial:
+        """Answer after asking Redis, or by what each limit says of an outage."""
+
+    def settle(self, grant: Grant, used: Amounts, now: datetime) -> None:
+        """Replace what was reserved by what was used; concurrency is given back."""
+
+    def release(self, grant: Grant, now: datetime) -> None:
+        """Give everything back: the request was never sent."""
+
+    async def standings(self, who: Principal, now: datetime) -> list[Standing]:
+        """Return how every limit of somebody stands; those that cannot be asked are left out."""
