@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from proxy.events import Splitter, payload
-from proxy.usage import LOOSE_MEMBER, Count, Reported, per_choice
+from proxy.tokens import Count
+from proxy.usage import LOOSE_MEMBER, Reported, per_choice
 from proxy.watch import Watcher
 
 

@@ -1,7 +1,6 @@
 """Events of this proxy: the CloudEvents envelope around what the traffic side reports."""
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -15,6 +14,11 @@ TOPIC: Final[dict[int, str]] = {
     Kind.ADMITTED: topics.REQUEST,
     Kind.USAGE: topics.USAGE,
 }
+_KEPT: Final = 4096
+_encode: Final = msgspec.json.Encoder().encode
+
+Form = tuple[bytes, bytes, bytes]
+"""An envelope as msgspec writes `Event`, cut where the request's id, the time and the data stand."""
 
 
 def source(instance: str) -> str:
@@ -22,32 +26,43 @@ def source(instance: str) -> str:
     return f"weighbridge/{instance}"
 
 
-def request_event(producer: str, data: RequestData, now: datetime) -> bytes:
-    """Return the encoded event of a decision."""
-    start, middle, end = _request_form(producer, data.tenant)
-    parts = (start, data.request_id.encode(), middle, events.encode_data(now), end, events.encode_data(data), b"}")
-    return b"".join(parts)
+class Envelopes:
+    """Writes the events of one producer. What is the same for a tenant's events is kept."""
+
+    __slots__ = ("_producer", "_request_forms", "_usage_forms")
+
+    def __init__(self, producer: str) -> None:
+        self._producer = producer
+        self._request_forms: dict[str, Form] = {}
+        self._usage_forms: dict[str, Form] = {}
+
+    def request(self, data: RequestData, now: datetime) -> bytes:
+        """Return the encoded event of a decision."""
+        tenant = data.tenant
+        form = self._request_forms.get(tenant)
+        if form is None:
+            form = _keep(self._request_forms, tenant, _form(topics.REQUEST, "request", self._producer, tenant))
+        start, middle, end = form
+        return b"".join((start, data.request_id.encode(), middle, _encode(now), end, _encode(data), b"}"))
+
+    def usage(self, data: UsageData, now: datetime) -> bytes:
+        """Return the encoded event of what a request used."""
+        tenant = data.tenant
+        form = self._usage_forms.get(tenant)
+        if form is None:
+            form = _keep(self._usage_forms, tenant, _form(topics.USAGE, "usage", self._producer, tenant))
+        start, middle, end = form
+        return b"".join((start, data.request_id.encode(), middle, _encode(now), end, _encode(data), b"}"))
 
 
-def usage_event(producer: str, data: UsageData, now: datetime) -> bytes:
-    """Return the encoded event of what a request used."""
-    start, middle, end = _usage_form(producer, data.tenant)
-    parts = (start, data.request_id.encode(), middle, events.encode_data(now), end, events.encode_data(data), b"}")
-    return b"".join(parts)
+def _keep(forms: dict[str, Form], tenant: str, form: Form) -> Form:
+    if len(forms) >= _KEPT:
+        forms.clear()
+    forms[tenant] = form
+    return form
 
 
-@lru_cache(4096)
-def _request_form(producer: str, tenant: str) -> tuple[bytes, bytes, bytes]:
-    return _form(topics.REQUEST, "request", producer, tenant)
-
-
-@lru_cache(4096)
-def _usage_form(producer: str, tenant: str) -> tuple[bytes, bytes, bytes]:
-    return _form(topics.USAGE, "usage", producer, tenant)
-
-
-def _form(topic: str, kind: str, producer: str, tenant: str) -> tuple[bytes, bytes, bytes]:
-    """Return the envelope as msgspec writes `Event`, cut where the request's id, the time and the data stand."""
+def _form(topic: str, kind: str, producer: str, tenant: str) -> Form:
     event = Event(
         specversion="1.0",
         id=f"{_PLACE}.{kind}",
@@ -61,7 +76,7 @@ def _form(topic: str, kind: str, producer: str, tenant: str) -> tuple[bytes, byt
         data=msgspec.Raw(b""),
     )
     start, _, rest = events.encode(event).partition(_PLACE.encode())  # the id comes first: no name can be taken for it
-    middle, _, end = rest.partition(events.encode_data(_NO_TIME))
+    middle, _, end = rest.partition(_encode(_NO_TIME))
     return start, middle, end.removesuffix(b"}")
 
 

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from typing import Final
 
 from proxy.sse import MAX_EVENT, StreamError
-from proxy.usage import Count, Tokens
+from proxy.tokens import Count, Tokens
 from proxy.watch import Watcher
 
 _ENDS: Final = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")

@@ -23,7 +23,7 @@ from proxy.house import House
 from proxy.ports import Principal, Refusal
 from proxy.request_head import text
 from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
-from proxy.usage import Tokens
+from proxy.tokens import Tokens
 from proxy.watch import SessionWatcher, Watcher
 
 State = Literal["received", "denied", "admitted", "forwarded", "streaming", "settled"]

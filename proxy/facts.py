@@ -9,8 +9,8 @@ from proxy.dialects.base import Call
 from proxy.ports import Refusal
 from proxy.request_head import MAX_TEXT
 from proxy.steps import Arrival
+from proxy.tokens import Tokens
 from proxy.trust import Sender
-from proxy.usage import Tokens
 from proxy.watch import Watcher
 
 _PENDING: Final = 1
@@ -95,20 +95,13 @@ class Facts:
 
     def _request(self, decision: Decision, admitted_at: datetime | None) -> RequestData:
         key, call, head, sender = self.key, self.call, self.arrival.head, self.sender
-        return RequestData(
+        record = RequestData(
             producer=self.producer,
             epoch=self.epoch,
             sequence=_PENDING,
             request_id=self.request_id,
-            parent_request_id=sender.parent_request_id,
-            hop=sender.hop,
-            trace_id=head.trace_id,
-            client_request_id=head.client_request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
-            team=key.team if key is not None else None,
-            user=key.user if key is not None else None,
             key=key.id if key is not None else None,
-            end_user=call.end_user if call is not None else None,
             tags=self.tags,
             instance=self.instance,
             model=self.model,
@@ -121,6 +114,25 @@ class Facts:
             client_address=sender.client_address,
             user_agent=head.user_agent,
         )
+        self._add_rare(record, key)
+        if call is not None and call.end_user is not None:
+            record.end_user = call.end_user
+        return record
+
+    def _add_rare(self, record: RequestData | UsageData, key: KeyRecord | None) -> None:
+        """Set what most requests lack: a struct takes the longer to make, the more it is given."""
+        head, sender = self.arrival.head, self.sender
+        if sender.trusted:
+            record.parent_request_id, record.hop = sender.parent_request_id, sender.hop
+        if head.trace_id is not None:
+            record.trace_id = head.trace_id
+        if head.client_request_id is not None:
+            record.client_request_id = head.client_request_id
+        if key is not None:
+            if key.team is not None:
+                record.team = key.team
+            if key.user is not None:
+                record.user = key.user
 
     def usage(
         self,
@@ -133,45 +145,31 @@ class Facts:
         now: datetime,
     ) -> UsageData:
         """Return the record of what the request used, as far as its answer's `watcher` saw, with the counts in `tokens`."""
-        key, head, sender = self.key, self.arrival.head, self.sender
+        key = self.key
         served = self.served_model
         if watcher is not None and watcher.served_model is not None:
             served = watcher.served_model[:MAX_TEXT]
-        return UsageData(
+        record = UsageData(
             producer=self.producer,
             epoch=self.epoch,
             sequence=_PENDING,
             request_id=self.request_id,
-            parent_request_id=sender.parent_request_id,
-            hop=sender.hop,
-            trace_id=head.trace_id,
-            client_request_id=head.client_request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
-            team=key.team if key is not None else None,
-            user=key.user if key is not None else None,
             key=key.id if key is not None else None,
-            end_user=call.end_user,
             tags=self.tags,
             instance=self.instance,
             model=self.model or served,  # the upstream's models were not known
             served_model=served,
             base_model=self.base_model,
-            response_id=watcher.response_id if watcher is not None else None,
             endpoint=self.endpoint,
             dialect=self.dialect,
             stream=call.stream,
             status=self.status,
             upstream_status=self.upstream_status,
-            error_code=error_code,
             outcome=outcome,
-            finish_reason=watcher.finish_reason if watcher is not None else None,
             accuracy=accuracy,
             input_tokens=tokens.input,
-            cache_read_input_tokens=tokens.cached,
-            cache_creation_input_tokens=tokens.cache_created,
             output_tokens=tokens.output,
-            reasoning_output_tokens=tokens.reasoning,
-            audio_seconds=tokens.audio_seconds,
             inputs=call.inputs,
             choices=call.choices,
             received_at=self.arrival.received_at,
@@ -182,6 +180,22 @@ class Facts:
             last_byte_at=now,
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
-            client_address=sender.client_address,
-            user_agent=head.user_agent,
+            client_address=self.sender.client_address,
+            user_agent=self.arrival.head.user_agent,
         )
+        self._add_rare(record, key)
+        if call.end_user is not None:
+            record.end_user = call.end_user
+        if watcher is not None:
+            record.response_id, record.finish_reason = watcher.response_id, watcher.finish_reason
+        if error_code is not None:
+            record.error_code = error_code
+        if tokens.cached is not None:
+            record.cache_read_input_tokens = tokens.cached
+        if tokens.cache_created is not None:
+            record.cache_creation_input_tokens = tokens.cache_created
+        if tokens.reasoning is not None:
+            record.reasoning_output_tokens = tokens.reasoning
+        if tokens.audio_seconds is not None:
+            record.audio_seconds = tokens.audio_seconds
+        return record

@@ -4,7 +4,8 @@ from typing import Final
 
 import msgspec
 
-from proxy.usage import Count, Reported
+from proxy.tokens import Count
+from proxy.usage import Reported
 from proxy.watch import Watcher
 
 

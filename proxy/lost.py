@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from contracts.events import Accuracy, Event, Outcome, UsageData
-from proxy.envelope import usage_event
+from proxy.envelope import Envelopes
 from proxy.spool.header import Header
 from proxy.spool.record import Record
 
@@ -42,4 +42,4 @@ def lost_event(header: Header, draft: Record, sequence: int, now: datetime) -> b
     data.sequence = sequence
     data.outcome = "proxy_lost"
     data.accuracy = "estimated" if any(getattr(data, count) is not None for count in COUNTS) else "unknown"
-    return usage_event(header.producer, data, now)
+    return Envelopes(header.producer).usage(data, now)

@@ -33,6 +33,8 @@ from proxy.tls import HANDSHAKE_SECONDS, ServerTls
 BACKLOG: Final = 4096  # asyncio's 100 loses connections when many come at once
 MODELS_SECONDS: Final = 5.0
 MAX_HANDSHAKE: Final = "64k"
+_YOUNG_OBJECTS: Final = 10_000
+"""How many more objects there are before the collector looks for circles: those of requests that run are none of them."""
 """The body that may come with an upgrade, or with vLLM's refusal of one."""
 
 
@@ -173,6 +175,7 @@ async def serve(
     listener.opened = lambda: started(Traffic(lanes, listener, running))
     gc.collect()
     gc.freeze()  # what is loaded now stays: do not look through it again at every collection
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
     async with asyncio.TaskGroup() as tasks:
         background = [tasks.create_task(work) for lane in lanes.all for work in (lane.sweep(), lane.desk.models.run())]
         await running.run()

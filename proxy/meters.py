@@ -5,11 +5,14 @@ A metric's `inc` takes a lock and, with several workers, writes into a mapped fi
 
 from bisect import bisect_left
 from collections import Counter as Tally
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Histogram
 
 from contracts import metrics
 from contracts.events import RequestData, UsageData
+
+_BOUNDS: Final = metrics.LATENCY_SECONDS
 
 
 class _Observations:
@@ -22,7 +25,7 @@ class _Observations:
         self._sum = 0.0
 
     def add(self, seconds: float) -> None:
-        self._counts[bisect_left(metrics.LATENCY_SECONDS, seconds)] += 1
+        self._counts[bisect_left(_BOUNDS, seconds)] += 1
         self._sum += seconds
 
     def write(self, child: Histogram) -> None:
@@ -103,15 +106,18 @@ class Meters:
         if ended is None:
             ended = self._ended[labels] = _Ended()
         ended.requests += 1
-        if usage.input_tokens is not None:
-            ended.input = (ended.input or 0) + usage.input_tokens
-        if usage.output_tokens is not None:
-            ended.output = (ended.output or 0) + usage.output_tokens
-        received = usage.received_at
-        if usage.last_byte_at is not None:
-            ended.duration.add((usage.last_byte_at - received).total_seconds())
-        if usage.first_token_at is not None:
-            ended.first_token.add((usage.first_token_at - received).total_seconds())
+        given, made = usage.input_tokens, usage.output_tokens
+        if given is not None:
+            ended.input = given if ended.input is None else ended.input + given
+        if made is not None:
+            ended.output = made if ended.output is None else ended.output + made
+        received, first, last = usage.received_at, usage.first_token_at, usage.last_byte_at
+        seconds = 0.0
+        if last is not None:
+            seconds = (last - received).total_seconds()
+            ended.duration.add(seconds)
+        if first is not None:
+            ended.first_token.add(seconds if first is last else (first - received).total_seconds())
 
     def flush(self, in_flight: int, queued: int) -> None:
         """Write out what was counted since the last time, and how many requests run and wait."""

@@ -6,7 +6,7 @@ from datetime import datetime
 import structlog
 
 from contracts.events import RequestData, UsageData
-from proxy import envelope
+from proxy.envelope import Envelopes
 from proxy.ports import Refusal
 from proxy.spool.record import Kind
 from proxy.spool.spool import Spool, SpoolFullError
@@ -30,6 +30,7 @@ class SpoolRecorder:
         self.producer, self.epoch = spool.producer, spool.epoch
         self.unrecorded = 0
         self._spool = spool
+        self._envelopes = Envelopes(spool.producer)
         self._allow_when_full = allow_when_full
         self._prefix = secrets.token_hex(10)  # with the counter: 80 random and 48 counted bits
         self._count = 0
@@ -47,16 +48,16 @@ class SpoolRecorder:
         """Record a decision; sets its sequence."""
         data.sequence = self._spool.last_sequence + 1
         kind = Kind.ADMITTED if data.admitted_at is not None else Kind.REQUEST  # `would_deny` may be either
-        self._append(kind, data, envelope.request_event(self.producer, data, now))
+        self._append(kind, data, self._envelopes.request(data, now))
 
     def progressed(self, request_id: str, draft: UsageData, now: datetime) -> None:
         """Record the counts of a stream so far."""
-        self._append(Kind.OPEN, draft, envelope.usage_event(self.producer, draft, now))
+        self._append(Kind.OPEN, draft, self._envelopes.usage(draft, now))
 
     def closed(self, data: UsageData, now: datetime) -> None:
         """Record the end of a request; sets its sequence."""
         data.sequence = self._spool.last_sequence + 1
-        self._append(Kind.USAGE, data, envelope.usage_event(self.producer, data, now))
+        self._append(Kind.USAGE, data, self._envelopes.usage(data, now))
 
     def _append(self, kind: int, data: RequestData | UsageData, body: bytes) -> None:
         try:

@@ -6,7 +6,8 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from proxy.answers import decode_body
-from proxy.usage import Count, Reported, last_reported
+from proxy.tokens import Count
+from proxy.usage import Reported, last_reported
 from proxy.watch import Watcher
 
 KEPT: Final = 1 << 20

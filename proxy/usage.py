@@ -6,25 +6,7 @@ from typing import Final
 
 import msgspec
 
-
-class Tokens(msgspec.Struct, frozen=True, gc=False):
-    """What a request used so far. `input` includes cached and cache-written tokens, `output` reasoning tokens."""
-
-    input: int | None = None
-    cached: int | None = None
-    cache_created: int | None = None
-    output: int | None = None
-    reasoning: int | None = None
-    audio_seconds: float | None = None
-
-
-class Count(msgspec.Struct, frozen=True, gc=False):
-    """What was counted. `whole`: every part of the request that the engine reports has reported."""
-
-    tokens: Tokens
-    whole: bool
-    final: bool = False
-    """No later byte of the answer can change it."""
+from proxy.tokens import Tokens
 
 
 class _InputDetails(msgspec.Struct):

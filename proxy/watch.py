@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from mypy_extensions import mypyc_attr
 
-from proxy.usage import Count, Tokens
+from proxy.tokens import Count, Tokens
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -5,8 +5,9 @@ from typing import Final
 
 import msgspec
 
+from proxy.tokens import Count, Tokens
 from proxy.unary import UnaryWatcher
-from proxy.usage import MEMBER, Count, Reported, Tokens
+from proxy.usage import MEMBER, Reported
 
 _NAME: Final = len(b',"usage":')
 

@@ -21,7 +21,8 @@ from proxy.dialects.body import untrusted
 from proxy.dialects.generation import MAX_MODEL
 from proxy.form import Part
 from proxy.sse import Fingerprint
-from proxy.usage import Reported, Tokens
+from proxy.tokens import Tokens
+from proxy.usage import Reported
 from proxy.watch import Watcher
 from proxy.whole import Found, WholeWatcher
 

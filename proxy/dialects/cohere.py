@@ -12,7 +12,7 @@ from proxy.dialects.body import flag, put_together, read_json
 from proxy.dialects.pooling import read_model
 from proxy.events import EventWatcher
 from proxy.sse import Fingerprint
-from proxy.usage import Tokens
+from proxy.tokens import Tokens
 from proxy.watch import Watcher
 from proxy.whole import Found, WholeWatcher
 

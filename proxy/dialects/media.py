@@ -28,8 +28,8 @@ def unname(members: Members, body: bytes, names: tuple[str, ...]) -> None:
 
     Only a body that may hold such a name, escaped or not, is looked at more deeply.
     """
-    escaped = b"\\" in body and b"\\u00" in body and _ESCAPED.search(body) is not None
-    if not escaped and b'"uuid"' not in body:
+    escaped = body.find(b"\\u00") >= 0 and _ESCAPED.search(body) is not None
+    if not escaped and body.find(b'"uuid"') < 0:
         return
     for name in names:
         given = members.get(name)

@@ -10,7 +10,8 @@ import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.sse import Fingerprint
-from proxy.usage import Count, Reported, Tokens
+from proxy.tokens import Count, Tokens
+from proxy.usage import Reported
 from proxy.watch import SessionWatcher, Watcher
 
 METHOD: Final = "WEBSOCKET"

@@ -18,7 +18,7 @@ from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
 from proxy.events import EventWatcher
 from proxy.sse import Fingerprint
-from proxy.usage import Tokens
+from proxy.tokens import Tokens
 from proxy.watch import FreeWatcher, Watcher
 from proxy.whole import Found, WholeWatcher
 

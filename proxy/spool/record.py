@@ -57,14 +57,15 @@ _PREFIX = struct.Struct("<II")
 _FIELDS = struct.Struct("<BBHQ")
 _WHOLE = struct.Struct("<IIBBHQ")
 OVERHEAD = _WHOLE.size
-_pack_fields = _FIELDS.pack
-_unpack = _WHOLE.unpack_from
+_pack_prefix: Final = _PREFIX.pack
+_pack_fields: Final = _FIELDS.pack
+_unpack: Final = _WHOLE.unpack_from
 
 
 def encode(kind: int, sequence: int, request_id: bytes, tenant: bytes, body: bytes) -> bytes:
     """Return the record's bytes. Raises struct.error when the id is over 255 or the tenant over 65,535 bytes."""
-    rest = b"".join((_pack_fields(kind, len(request_id), len(tenant), sequence), request_id, tenant, body))
-    return b"".join((len(rest).to_bytes(4, "little"), crc32(rest).to_bytes(4, "little"), rest))
+    names = _pack_fields(kind, len(request_id), len(tenant), sequence) + request_id + tenant
+    return b"".join((_pack_prefix(len(names) + len(body), crc32(body, crc32(names))), names, body))
 
 
 def padding(size: int) -> bytes:

@@ -43,14 +43,14 @@ def lost(kind: int, body: bytes) -> Event[UsageData]:
 @pytest.mark.parametrize("kind", [Kind.ADMITTED, Kind.OPEN])  # OPEN: it was carried into a later segment
 def test_of_a_request_that_was_only_admitted_nothing_is_known_but_who_sent_it(kind):
     admitted = RequestData(decision="admitted", **COMMON)
-    event = lost(kind, envelope.request_event(HEADER.producer, admitted, NOW))
+    event = lost(kind, envelope.Envelopes(HEADER.producer).request(admitted, NOW))
     assert (event.id, event.type, event.subject, event.time) == ("r1.usage", "weighbridge.usage.v1", "ten_a", LATER)
     assert event.data == UsageData(outcome="proxy_lost", accuracy="unknown", **(COMMON | {"sequence": 9}))
 
 
 def test_the_last_counts_are_an_estimate():
     draft = UsageData(outcome="completed", accuracy="exact", output_tokens=5, inputs=1, **COMMON)
-    data = lost(Kind.OPEN, envelope.usage_event(HEADER.producer, draft, NOW)).data
+    data = lost(Kind.OPEN, envelope.Envelopes(HEADER.producer).usage(draft, NOW)).data
     assert (data.outcome, data.accuracy, data.output_tokens, data.inputs) == ("proxy_lost", "estimated", 5, 1)
     assert (data.sequence, data.tags, data.admitted_at) == (9, {"project": "search"}, NOW)
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from proxy.events import EventWatcher, Splitter, payload
 from proxy.sse import StreamError
-from proxy.usage import Count, Tokens
+from proxy.tokens import Count, Tokens
 
 EVENT = st.sampled_from([b"data: {}\n\n", b"event: x\ndata: {}\n\n", b": hi\n\n", b"data: x\r\n\r\n", b"\n\n"])
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.sse import Fingerprint, StreamError, StreamWatcher
-from proxy.usage import Count, Tokens
+from proxy.tokens import Count, Tokens
 
 
 def usage(prompt: int, output: int) -> bytes:

@@ -2,8 +2,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.tokens import Count, Tokens
 from proxy.unary import KEPT, UnaryWatcher
-from proxy.usage import Count, Tokens
 
 BODY = (
     b'{"id":"cmpl-1","model":"tiny","choices":[{"text":"%b","finish_reason":"length"}],'

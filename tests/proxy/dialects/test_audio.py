@@ -14,7 +14,7 @@ from proxy import form
 from proxy.dialects.audio import TRANSCRIPTIONS, TRANSLATIONS, Audio
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.sse import Fingerprint
-from proxy.usage import Count, Tokens
+from proxy.tokens import Count, Tokens
 from tests.proxy.fakes import KEY
 from tests.proxy.memory import Bench, responses
 

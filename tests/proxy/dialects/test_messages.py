@@ -5,7 +5,7 @@ from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.messages import CountTokens, Messages
 from proxy.ports import Refusal
 from proxy.sse import Fingerprint
-from proxy.usage import Count, Tokens
+from proxy.tokens import Count, Tokens
 from tests.proxy.fakes import KEY
 from tests.proxy.memory import Bench, post, responses
 from tests.proxy.recorded import load

@@ -11,8 +11,8 @@ from proxy.dialects.pooling import CLASSIFY, EMBEDDINGS, GENERATIVE_SCORING, POO
 from proxy.dialects.systemone import SystemOne
 from proxy.dialects.tokenize import DETOKENIZE, TOKENIZE
 from proxy.sse import Fingerprint
+from proxy.tokens import Count, Tokens
 from proxy.unary import KEPT
-from proxy.usage import Count, Tokens
 from tests.proxy.memory import Bench, post, responses
 
 SALTED = [EMBEDDINGS, POOLING, CLASSIFY, SCORE, RERANK, GENERATIVE_SCORING, SystemOne()]
