@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.usage import Reported
+from proxy.reported import Reported
 
 NULL: Final = msgspec.Raw(b"null")
 

@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 
 from proxy.events import Splitter, payload
+from proxy.reported import Reported
 from proxy.tokens import Count
-from proxy.usage import LOOSE_MEMBER, Reported, per_choice
+from proxy.usage import LOOSE_MEMBER, per_choice, tokens
 from proxy.watch import Watcher
 
 
@@ -61,7 +62,7 @@ class ContinuousWatcher(Watcher):
     def count(self) -> Count | None:
         """Return the total, or else the sum of what each choice reported last."""
         if self._total is not None:
-            return Count(self._total.tokens(), whole=True)
+            return Count(tokens(self._total), whole=True)
         return Count(per_choice(self._latest, self._choices), whole=True) if self._latest else None
 
     def _event(self, event: bytes) -> bytes:

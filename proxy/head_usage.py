@@ -4,8 +4,9 @@ from typing import Final
 
 import msgspec
 
+from proxy.reported import Reported
 from proxy.tokens import Count
-from proxy.usage import Reported
+from proxy.usage import tokens
 from proxy.watch import Watcher
 
 
@@ -36,7 +37,7 @@ class HeadWatcher(Watcher):
     def count(self) -> Count | None:
         """Return what the header reported."""
         reported = self._head.usage
-        return Count(reported.tokens(), whole=True, final=True) if reported is not None else None
+        return Count(tokens(reported), whole=True, final=True) if reported is not None else None
 
 
 def _read(content: bytes | None) -> _Head:

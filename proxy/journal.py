@@ -17,7 +17,7 @@ from proxy.spool import adoption
 from proxy.spool.adoption import Adopted
 from proxy.spool.spool import Spool
 
-LINGER: Final = 0.02
+LINGER: Final = 0.05
 """Seconds between two groups: what is appended meanwhile is synced, and then published, together."""
 ADOPT_EVERY: Final = 5.0
 _RETRY_SPACE_EVERY: Final = 1.0

@@ -18,8 +18,9 @@ from typing import Final
 import msgspec
 
 from proxy.answers import Choice, Chunk, decode_chunk
+from proxy.reported import Reported
 from proxy.tokens import Count
-from proxy.usage import LOOSE_MEMBER, MEMBER, Reported, last_reported, per_choice
+from proxy.usage import LOOSE_MEMBER, MEMBER, last_reported, per_choice, tokens
 from proxy.watch import Watcher
 
 MAX_EVENT: Final = 32 << 20
@@ -119,7 +120,7 @@ class StreamWatcher(Watcher):
     def count(self) -> Count | None:
         """Return the total, or else the sum of what each choice reported last."""
         if self._total is not None:
-            return Count(self._total.tokens(), whole=True)
+            return Count(tokens(self._total), whole=True)
         if self._tail:
             reported = last_reported(self._tail)
             if reported is not None:

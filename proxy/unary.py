@@ -6,8 +6,9 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from proxy.answers import decode_body
+from proxy.reported import Reported
 from proxy.tokens import Count
-from proxy.usage import Reported, last_reported
+from proxy.usage import last_reported, tokens
 from proxy.watch import Watcher
 
 KEPT: Final = 1 << 20
@@ -43,7 +44,7 @@ class UnaryWatcher(Watcher):
 
     def count(self) -> Count | None:
         """Return what the answer reported; None before its end."""
-        return Count(self._reported.tokens(), whole=True) if self._reported is not None else None
+        return Count(tokens(self._reported), whole=True) if self._reported is not None else None
 
     def _scan(self, seen: bytes) -> None:
         self._reported = self._search(seen) or self._reported

@@ -6,36 +6,20 @@ from typing import Final
 
 import msgspec
 
+from proxy.reported import Reported, decode
 from proxy.tokens import Tokens
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    created_cache_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class Reported(msgspec.Struct):
-    """The `usage` object of an answer or of one event of a stream."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
-
-    def tokens(self) -> Tokens:
-        """Return the counts by our names."""
-        given, made = self.prompt_tokens_details, self.completion_tokens_details
-        return Tokens(
-            input=self.prompt_tokens,
-            cached=given.cached_tokens if given is not None else None,
-            cache_created=given.created_cache_tokens if given is not None else None,
-            output=self.completion_tokens,
-            reasoning=made.reasoning_tokens if made is not None else None,
-        )
+def tokens(usage: Reported) -> Tokens:
+    """Return reported counts by our names."""
+    given, made = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Tokens(
+        usage.prompt_tokens,
+        given.cached_tokens if given is not None else None,
+        given.created_cache_tokens if given is not None else None,
+        usage.completion_tokens,
+        made.reasoning_tokens if made is not None else None,
+    )
 
 
 _OBJECT: Final = rb"\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\}"
@@ -43,7 +27,6 @@ MEMBER: Final = re.compile(rb',"usage":' + _OBJECT)
 """The usage member of compact JSON. Quotes within JSON strings are escaped, so that no text can match it."""
 LOOSE_MEMBER: Final = re.compile(rb',\s*"usage"\s*:\s*(?:null|' + _OBJECT + rb")")
 _VALUE: Final = re.compile(rb'"usage"\s*:\s*(' + _OBJECT + rb")")
-_decode = msgspec.json.Decoder(Reported).decode
 
 
 def last_reported(data: bytes) -> Reported | None:
@@ -56,7 +39,7 @@ def last_reported(data: bytes) -> Reported | None:
     if match is None:
         return None
     try:
-        return _decode(match[1])
+        return decode(match[1])
     except msgspec.DecodeError:
         return None
 
@@ -65,7 +48,7 @@ def first_reported(data: bytes) -> Reported | None:
     """Return the first usage object in some JSON text; None when there is none, or it cannot be read."""
     match = _VALUE.search(data)
     try:
-        return _decode(match[1]) if match is not None else None
+        return decode(match[1]) if match is not None else None
     except msgspec.DecodeError:
         return None
 

@@ -5,9 +5,10 @@ from typing import Final
 
 import msgspec
 
+from proxy.reported import Reported
 from proxy.tokens import Count, Tokens
 from proxy.unary import UnaryWatcher
-from proxy.usage import MEMBER, Reported
+from proxy.usage import MEMBER
 
 _NAME: Final = len(b',"usage":')
 

@@ -20,9 +20,9 @@ from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import untrusted
 from proxy.dialects.generation import MAX_MODEL
 from proxy.form import Part
+from proxy.reported import Reported
 from proxy.sse import Fingerprint
 from proxy.tokens import Tokens
-from proxy.usage import Reported
 from proxy.watch import Watcher
 from proxy.whole import Found, WholeWatcher
 

@@ -12,9 +12,9 @@ from proxy.dialects import inputs
 from proxy.dialects.base import Asked, Call
 from proxy.dialects.body import put_together, read_json
 from proxy.dialects.pooling import read_model
+from proxy.reported import Reported
 from proxy.sse import Fingerprint
 from proxy.unary import UnaryWatcher
-from proxy.usage import Reported
 from proxy.watch import Watcher
 
 

@@ -9,9 +9,9 @@ from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import ROUTER, Members, flag, number, put_together, read_json, take_apart
 from proxy.dialects.generation import MAX_CHOICES, ask_for_usage
 from proxy.dialects.pooling import read_model
+from proxy.reported import Reported
 from proxy.sse import Fingerprint
 from proxy.unary import UnaryWatcher
-from proxy.usage import Reported
 from proxy.watch import Watcher
 
 _NO_USAGE: Final = b',"usage":null'

@@ -14,9 +14,10 @@ from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import Members, put_together, read_json, text
 from proxy.dialects.generation import MAX_MODEL
 from proxy.dialects.media import unname
+from proxy.reported import Reported
 from proxy.sse import Fingerprint
 from proxy.unary import UnaryWatcher
-from proxy.usage import Reported, first_reported
+from proxy.usage import first_reported
 from proxy.watch import Watcher
 
 USAGE_HEADER: Final = b"metadata"

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.reported import Reported
 from proxy.sse import Fingerprint
 from proxy.tokens import Count, Tokens
-from proxy.usage import Reported
 from proxy.watch import SessionWatcher, Watcher
 
 METHOD: Final = "WEBSOCKET"

@@ -7,9 +7,9 @@ import msgspec
 from proxy.dialects.base import Asked, BadRequestError, Call
 from proxy.dialects.body import put_together, read_json, take_apart
 from proxy.dialects.pooling import read_model
+from proxy.reported import Reported
 from proxy.sse import Fingerprint
 from proxy.unary import UnaryWatcher
-from proxy.usage import Reported
 from proxy.watch import Watcher
 
 
