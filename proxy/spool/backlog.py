@@ -14,7 +14,7 @@ from proxy.spool.segment import Segment
 
 PIECE: Final = 64 << 10
 KEPT_BYTES: Final = 2 << 20
-"""Bytes of events that are kept in memory until they are sent; what is more is read back. Room for two groups under full load."""
+"""Bytes of events that are kept in memory until they are sent; what is more is read back. Two groups under full load."""
 RESEND_BYTES: Final = 4 << 20
 """How much is sent again at once. Whether anything was lost shows by what the ledger then acknowledges."""
 RESEND_AFTER: Final = 10.0
