@@ -40,3 +40,8 @@ def plan_record(plan_id: str) -> str:
 def day_usage(tenant: str, day: date) -> str:
     """Return where the ledger's figures for a tenant's day (in the tenant's own zone) stand."""
     return f"wb:{{{tenant}}}:usage:day:{day.isoformat()}"
+
+
+def limit_counter(tenant: str, name: str, period: str = "") -> str:
+    """Return where a limit is counted: by `Held.name`, and for days and months by the period (`2026-11-21`, `2026-11`)."""
+    return f"wb:{{{tenant}}}:limit:{name}{':' if period else ''}{period}"
