@@ -1,25 +1,21 @@
 """A counter as one process holds it: its slice, what was taken from it, and what Redis was not told yet. Pure.
 
 `lease = free + out`. What is `out` was taken by requests, or is being given back, and was not yet moved in Redis from the
-lease to where it counts: a sub-bucket, or what is pending. Times are seconds of a clock that never stops (CLOCK_BOOTTIME).
+lease to where it counts: a sub-bucket, or what is pending. Times are seconds of a clock that never stops (CLOCK_BOOTTIME). A
+`place` is a sub-bucket, or of a calendar window the sequence of a usage event, below 0 where none will tell.
 """
 
 from typing import Final
 
-from proxy.limits.wire import Ask, Beyond, Kind, Report, State
+from contracts.quota_feedback import ActiveCounter
+from proxy.limits import told
+from proxy.limits.told import Entries, Sent, Told
+from proxy.limits.wire import Ask, Beyond, Kind, State
 
+LOOSE: Final = -2
+"""What was taken without a lease stands in a grant as LOOSE less the amount."""
 QUICK: Final = 0.25
 """Seconds: who asks again so soon gets twice as large a slice, who does not, half."""
-
-
-class Sent:
-    """What Redis is being told, until it has answered; said again under the same number if it did not."""
-
-    def __init__(self, number: int, floor: int, give: int, reports: tuple[Report, ...], held: bool) -> None:
-        self.number, self.floor, self.give, self.reports = number, floor, give, reports
-        self.moved = sum(report[1] for report in reports)
-        self.held = held
-        """Whether Redis should know that this process holds something."""
 
 
 class Counter:
@@ -42,6 +38,10 @@ class Counter:
         """What was taken under this number or an older one is counted as spent: its lease ran out."""
         self.room = amount
         """What was left beside all leases when Redis last said it."""
+        self.heard = False
+        """Whether Redis has said anything of it."""
+        self.loose = 0
+        """What was let in without a lease since Redis was last heard."""
         self.full_need = 0
         self.full_until = 0.0
         """Until then a need of `full_need` or more does not fit, as far as is known."""
@@ -54,20 +54,24 @@ class Counter:
         self.taken = 0
         """What was taken since the last look (`idle`)."""
         self.watched = False
+        self.described: ActiveCounter | None = None
+        """What the stream must know of a calendar counter."""
+        self.registered = False
         self.recall = False
         """The limit became smaller: what is held is given back before anything is taken."""
-        self._reports: dict[int, list[int]] = {}
+        self._entries: Entries = {}
         self._sent: Sent | None = None
+        self._told: Final = Told(kind == "S")
 
     @property
-    def quiet(self) -> bool:
-        """Whether Redis has nothing to learn from here, nor this process anything to lose."""
-        return not (self.lease or self.out or self._reports or self._sent)
+    def busy(self) -> bool:
+        """Whether something is held, or Redis has something to learn."""
+        return bool(self.lease or self.out or self._entries or self._sent)
 
-    @property
-    def unreported(self) -> bool:
-        """Whether there is something to tell."""
-        return bool(self._reports) or self._sent is not None
+    def quiet(self, place: int) -> bool:
+        """Whether there is nothing to look after: nor would Redis have anything to ask if it lost its memory."""
+        self._told.forget(place)
+        return not self.busy and not self._told
 
     def limited_to(self, amount: int) -> None:
         """Take over the limit's amount."""
@@ -83,40 +87,51 @@ class Counter:
         self.out += need
         self.taken += need
         if self.kind == "S":
-            self.note(place, need, 0)
+            self._note(place, need, 0)
 
-    def note(self, place: int, moved: int, beside: int) -> None:
-        """Have Redis told: what moves from the lease to a place, and what is added there beside it."""
-        entry = self._reports.get(place)
-        if entry is None:
-            self._reports[place] = [moved, beside]
-        else:
-            entry[0] += moved
-            entry[1] += beside
+    def take_loose(self, need: int, place: int) -> int:
+        """Take without a lease. Returns what stands for it in a grant."""
+        self.loose += need
+        if self.kind == "N":
+            self._back(-need)
+        elif self.kind == "S":
+            self._note(place, 0, need)
+        return LOOSE - need
+
+    def own(self, place: int) -> int:
+        """Return what this process let in within the window that ends at `place`, as far as it still counts."""
+        if self.kind == "N":
+            return self.out
+        self._told.forget(place)
+        if self.kind == "C":
+            settled = sum([entry[1] for entry in self._entries.values()])
+            return self._told.total + self.out + settled + self.loose
+        return self._told.total + sum([entry[0] + entry[1] for entry in self._entries.values()])
 
     def settle(self, serial: int, reserved: int, used: int, taken_at: int, place: int) -> None:
         """Replace what was reserved under a number by what was used.
 
         `taken_at`: the sub-bucket it was taken in; `place`: that of now, or the sequence that confirms it (calendar windows).
         """
+        loose = reserved <= LOOSE
+        if loose:
+            reserved = LOOSE - reserved
         less = reserved - used
-        lost = serial <= self.lapsed
+        held = not loose and serial > self.lapsed
         if self.kind == "N":
             self._back(reserved)
         elif self.kind == "C":
-            if not lost and less > 0:
-                self._back(less)
-            moved = 0 if lost else min(reserved, used)
-            if moved or less < 0:
-                self.note(place, moved, max(-less, 0))
+            self._settle_pending(reserved, used, place, loose, held)
+        elif loose:
+            self._note(taken_at, 0, -less)
         elif less < 0:
-            self.note(place, 0, -less)
-        elif less > 0 and not lost:
+            self._note(place, 0, -less)
+        elif less > 0 and held:
             if serial > self.cut:
-                self.note(taken_at, -less, 0)
+                self._note(taken_at, -less, 0)
                 self._back(less)
             else:
-                self.note(taken_at, 0, -less)
+                self._note(taken_at, 0, -less)
 
     def resize(self, now: float) -> int:
         """Return how much to ask for beyond what is needed, by how soon it asks again."""
@@ -133,20 +148,21 @@ class Counter:
 
     def ask(self, number: int, give: int, need: int, want: int, beyond: Beyond) -> Ask:
         """Return what to send; what was sent and not answered is sent again instead of anything newer."""
-        if self._sent is None:
-            give = max(0, self.free if self.recall else min(give, self.free))
-            self.recall = False
-            reports = self._pending() if self.kind == "C" else self._spent()
-            self._sent = Sent(number, self.out if self.kind == "N" else 0, give, reports, self.lease > 0)
-            self._reports = {}
-            self.cut = number
-            self.out += give
-            self.free -= give
-        sent = self._sent
-        return Ask(
-            self.key, self.kind, self.amount, self.width, self.gone_at,
-            sent.number, sent.floor, sent.give, need, want, beyond, False, sent.reports,
-        )  # fmt: skip
+        sent = self._sent or self._send(number, give)
+        return self._asking(sent, need, want, beyond, declare=False)
+
+    def declare(self, number: int, now: float, place: int) -> Ask:
+        """Return what this process knows, after Redis may have lost it: the lease, if it has not run out, and what was told."""
+        sent = self._sent or self._send(number, 0)
+        self.out -= sent.give if self.kind == "N" else sent.give + sent.moved
+        self.lease -= sent.give + sent.moved
+        if self.kind != "N" and now >= self.good_until:
+            self._lapse(number)
+        self._told.forget(place)
+        self._sent = Sent(number, self.out if self.kind == "N" else self.lease, 0, self._told.reports(), held=False)
+        self._sent.moved = 0  # what is declared was moved long ago
+        self.cut, self.registered = number, False
+        return self._asking(self._sent, 0, 0, "B", declare=True)
 
     def told(self, state: State, serial: int, sent_at: float, good_until: float) -> bool:
         """Take over what Redis said. Returns False when Redis has forgotten a lease that should still have held."""
@@ -162,28 +178,52 @@ class Counter:
         self.free = self.lease - self.out
         self.room = state.room
         self.renewed_at, self.good_until = sent_at, good_until
+        self.heard, self.loose = True, 0
         return not (forgotten and in_time)
 
-    def _spent(self) -> tuple[Report, ...]:
-        return tuple([(str(place), entry[0], entry[1]) for place, entry in self._reports.items()])
+    def _send(self, number: int, give: int) -> Sent:
+        give = max(0, self.free if self.recall else min(give, self.free))
+        self.recall = False
+        reports = told.pending(self._entries) if self.kind == "C" else told.spent(self._entries)
+        self._told.add(reports)
+        self._entries = {}
+        self.out += give
+        self.free -= give
+        self.cut = number
+        self._sent = Sent(number, self.out - give if self.kind == "N" else 0, give, reports, self.lease > 0)
+        return self._sent
 
-    def _pending(self) -> tuple[Report, ...]:
-        """Return what waits for the ledger: what it knows when it has the newest sequence, and what no sequence tells."""
-        told: list[Report] = []
-        for place, group in (
-            ("", [entry for sequence, entry in self._reports.items() if sequence < 0]),
-            (str(max(self._reports, default=0)), [entry for sequence, entry in self._reports.items() if sequence >= 0]),
-        ):
-            if group:
-                told.append((place, sum([entry[0] for entry in group]), sum([entry[1] for entry in group])))
-        return tuple(told)
+    def _asking(self, sent: Sent, need: int, want: int, beyond: Beyond, declare: bool) -> Ask:
+        return Ask(
+            self.key, self.kind, self.amount, self.width, self.gone_at,
+            sent.number, sent.floor, sent.give, need, want, beyond, declare, sent.reports,
+        )  # fmt: skip
+
+    def _settle_pending(self, reserved: int, used: int, place: int, loose: bool, held: bool) -> None:
+        if held and used < reserved:
+            self._back(reserved - used)
+        moved = min(reserved, used) if held else 0
+        beside = used if loose else max(0, used - reserved)
+        if loose:
+            self.loose = max(0, self.loose - reserved)
+        if moved or beside:
+            self._note(place, moved, beside)
+
+    def _note(self, place: int, moved: int, beside: int) -> None:
+        entry = self._entries.get(place)
+        if entry is None:
+            self._entries[place] = [moved, beside]
+        else:
+            entry[0] += moved
+            entry[1] += beside
 
     def _back(self, amount: int) -> None:
         self.out -= amount
         self.free += amount
 
     def _lapse(self, serial: int) -> None:
-        self.lapsed, self.out = serial, 0
-        for entry in self._reports.values():
+        """The lease ran out: all that was out of it is booked as spent, and what was taken since is so by nobody yet."""
+        self.lapsed, self.lease, self.out, self.free = serial, 0, 0, 0
+        for entry in self._entries.values():
             entry[1] += entry[0]
             entry[0] = 0

@@ -1,4 +1,4 @@
-"""The limiter's store as a plain Python object: what `exchange.lua` and `ledgered.lua` do in Redis, `now` an argument. Pure.
+"""The limiter's store as a plain Python object: what its scripts do in Redis, `now` an argument. Pure.
 
 It is what the tests compare Redis with, and what the reader should read first. Times are microseconds of the store's clock.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.limits.windows import BUCKETS
-from proxy.limits.wire import SHARE, Ask, Reply, State
+from proxy.limits.wire import SHARE, Ask, Attendance, Reply, State
 
 LOST: Final = "x:"
 """Entries of a calendar window that no sequence confirms: they are dropped when the ledger is complete past their moment."""
@@ -45,11 +45,54 @@ class Counter:
         self.entries[place] = max(0, self.entries.get(place, 0) + amount)
 
 
-class Store:
-    """All counters, as Redis has them."""
+@dataclass
+class Life:
+    """What counters of one life have in common. `waiting`: processes that may hold something, and have not declared it."""
 
-    def __init__(self) -> None:
+    server: str
+    life: int
+    ready: int
+    waiting: dict[str, bool] = field(default_factory=dict)
+    veteran: bool = False
+
+
+class Store:
+    """All counters, as Redis has them. `server` and `started` are of the server that it stands for."""
+
+    def __init__(self, server: str = "server", started: int = 0) -> None:
+        self.server, self.started = server, started
         self.counters: dict[str, Counter] = {}
+        self.life: Life | None = None
+        self.processes: dict[str, int] = {}
+
+    def attend(
+        self, process: str, life: int, *, declared: bool, lost: bool, lease: int, known: Sequence[str], now: int
+    ) -> Attendance:
+        """Note that a process is there, and say which life the counters are in."""
+        row = self.life
+        if row is None or row.server != self.server or life > row.life or (lost and life == row.life):
+            fresh = row is None and life == 0
+            ready = now + lease - (now - self.started if fresh else 0)
+            row = self.life = Life(self.server, max(now, life + 1, row.life + 1 if row else 0), ready)
+            row.waiting = dict.fromkeys(self.processes, True)
+        if now < row.ready:
+            self._declared(row, process, life, declared, lease, known, now)
+        self.processes[process] = now
+        self.processes = {name: seen for name, seen in self.processes.items() if seen > now - 2 * lease}
+        there = sorted(self.processes, key=lambda name: (self.processes[name], name))
+        return Attendance(row.life, row.ready, now, self.server, tuple(there))
+
+    def _declared(
+        self, row: Life, process: str, life: int, declared: bool, lease: int, known: Sequence[str], now: int
+    ) -> None:
+        if 0 < life < row.life:
+            row.veteran = True
+            row.waiting = dict.fromkeys(known, True) | row.waiting
+        row.waiting.setdefault(process, True)
+        if declared and life == row.life:
+            row.waiting[process] = False
+        if row.veteran and not any(row.waiting.values()) and now >= row.life + lease * 2 // 5:
+            row.ready = now
 
     def exchange(self, process: str, life: int, lease: int, asks: Sequence[Ask], now: int) -> Reply:
         """Book what is reported, then grant all needs, or none. `lease`: microseconds that leases last."""

@@ -31,12 +31,13 @@ class Slices:
 
     def __init__(self, boot: Callable[[], float]) -> None:
         self.boot: Final = boot
-        self.serial = 1
-        """Numbers what is taken between two reports to Redis."""
+        self.confirmed = 0
+        """The ledger has the usage events of this process up to this sequence."""
         self.ahead = 0
         """Microseconds by which Redis' clock is ahead of `boot`, at most."""
         self.woken: list[tuple[str, Counter]] = []
         """Tenant and counter of which Redis has something to learn, new since the last look."""
+        self._serial = 1
         self._ways: dict[int, Ways] = {}
         self._counters: WeakValueDictionary[str, Counter] = WeakValueDictionary()
 
@@ -100,6 +101,15 @@ class Slices:
             counter.watched = True
             self.woken.append((tenant, counter))
 
+    def number(self) -> int:
+        """Return a number for what is said to Redis; what is taken from now on has a greater one."""
+        self._serial += 1
+        return self._serial - 1
+
+    def place(self, counter: Counter) -> int:
+        """Return the sub-bucket of now, or of a calendar window the newest sequence that the ledger has."""
+        return self.micros(self.boot()) // counter.width if counter.width else self.confirmed
+
     def micros(self, boot: float) -> int:
         """Return what Redis' clock shows at most, in microseconds."""
         return int(boot * 1_000_000) + self.ahead
@@ -107,7 +117,7 @@ class Slices:
     def grant(self, way: Way, needs: list[int], demand: Demand, boot: float, now: datetime) -> Reserved:
         """Take what is needed; the caller has seen that it is there."""
         micros = self.micros(boot)
-        grant = Reserved(way, needs, self.serial, micros)
+        grant = Reserved(way, needs, self._serial, micros)
         for index, part in enumerate(way.parts):
             need = needs[index]
             if need >= 0:

@@ -6,6 +6,7 @@ from typing import Final
 
 from contracts import redis_keys
 from contracts.limits import CALENDAR, Held
+from contracts.quota_feedback import ActiveCounter
 from proxy.limits import amounts, windows
 from proxy.limits.counter import Counter
 from proxy.limits.wire import Beyond, Kind
@@ -63,13 +64,20 @@ def find(who: Principal, model: str | None, now: datetime, open_counter: Open) -
 
 def part(held: Held, who: Principal, now: datetime, open_counter: Open) -> Part:
     """Return a limit with its counter."""
-    limit, ends, label, gone_at = held.limit, None, "", 0
+    limit, label, gone_at = held.limit, "", 0
+    begins, ends = None, None
     kind: Kind = "N" if limit.window is None else "C" if limit.window in CALENDAR else "S"
     if limit.window is not None and kind == "C":
-        label, _, ends = windows.period(limit.window, now, who.time_zone)
+        label, begins, ends = windows.period(limit.window, now, who.time_zone)
         gone_at = int((ends + KEPT).timestamp())
     key = redis_keys.limit_counter(who.key.tenant, held.name, label)
-    return Part(held, open_counter(key, kind, limit.amount, windows.width(limit.window), gone_at), ends)
+    counter = open_counter(key, kind, limit.amount, windows.width(limit.window), gone_at)
+    if limit.window is not None and begins is not None and ends is not None and counter.described is None:
+        counter.described = ActiveCounter(
+            counter=key, kind=held.kind, subject=held.subject, model=limit.model, meter=limit.meter,
+            window=limit.window, start=begins, end=ends, gone_at=gone_at,
+        )  # fmt: skip
+    return Part(held, counter, ends)
 
 
 def _shown(meter: int) -> str:

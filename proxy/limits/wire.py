@@ -1,7 +1,9 @@
 """What a process asks of counters in one step, and what it is told: for the model and for the script in Redis alike."""
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
+
+from contracts.quota_feedback import ActiveCounter
 
 Kind = Literal["S", "C", "N"]
 """A sliding window, a calendar window, or a number of slots (now)."""
@@ -62,6 +64,37 @@ class Reply(NamedTuple):
     now: int
     """Microseconds of Redis' clock."""
     states: tuple[State, ...]
+
+
+class Attendance(NamedTuple):
+    """What a process learns when it says that it is there. Moments are microseconds of Redis' clock.
+
+    `life`: grows whenever the counters may be wrong; before `ready` nothing is granted. `processes`: those that are there.
+    """
+
+    life: int
+    ready: int
+    now: int
+    server: str
+    processes: tuple[str, ...]
+
+
+class Store(Protocol):
+    """Where counters are kept. All methods raise RedisError, OSError or TimeoutError when it does not answer."""
+
+    async def attend(
+        self, process: str, life: int, *, declared: bool, lost: bool, lease: int, known: Sequence[str]
+    ) -> Attendance:
+        """Say that a process is there. `life`: the one it knows, 0: none; `known`: processes it knows of.
+
+        `declared`: it has declared in this life what it holds; `lost`: it found a lease forgotten. `lease`: microseconds.
+        """
+
+    async def exchange(self, process: str, life: int, lease: int, asks: Sequence[Ask]) -> Reply:
+        """Book what is reported, then grant all needs, or none. `lease`: microseconds that leases last."""
+
+    async def register(self, tenant: str, counters: Sequence[ActiveCounter]) -> None:
+        """Let the stream know of calendar counters in use."""
 
 
 def arguments(asks: Sequence[Ask]) -> list[str | int]:

@@ -8,8 +8,8 @@ import sys
 import time
 
 from contracts.clock import utc_now
-from proxy.key_changes import connect
 from proxy.limits.limiter import RedisLimits
+from proxy.limits.store import RedisStore
 from proxy.ports import Amounts, Grant
 from tests.proxy.limits.people import demand, held, limit, principal
 
@@ -21,10 +21,12 @@ def micros() -> int:
 
 async def main() -> None:
     address, name, seconds, amount, window, tokens, used = sys.argv[1:]
-    redis = connect(address)
-    limits = RedisLimits(redis, name)
+    store = RedisStore(address)
+    limits = RedisLimits(store, name)
     who = principal(*held(limit(window=window, amount=int(amount))))
     upkeep = asyncio.create_task(limits.run())
+    while not await limits.upkeep.asked():
+        await asyncio.sleep(0.05)
     until = time.monotonic() + float(seconds)
     lines = []
     while time.monotonic() < until:
@@ -38,7 +40,7 @@ async def main() -> None:
         await asyncio.sleep(0.001)
     upkeep.cancel()
     await asyncio.wait([upkeep])
-    await redis.aclose()
+    await store.close()
     print("\n".join(lines))
 
 

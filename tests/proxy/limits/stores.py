@@ -6,6 +6,7 @@ from typing import Any
 import redis
 
 import proxy.limits
+from contracts.quota_feedback import SET_LEDGERED
 from proxy.limits import wire
 from proxy.limits.model import Store
 from proxy.limits.wire import Ask
@@ -36,7 +37,7 @@ class Both:
         self.model = Store()
         self.redis = redis.Redis.from_url(address, protocol=2, decode_responses=True)
         self._exchange = self.redis.register_script((FOLDER / "exchange.lua").read_text())
-        self._ledgered = self.redis.register_script((FOLDER / "ledgered.lua").read_text())
+        self._ledgered = self.redis.register_script(SET_LEDGERED)
 
     def exchange(self, process, asks, now, life=1, lease=5_000_000):
         expected = self.model.exchange(process, life, lease, asks, now)
