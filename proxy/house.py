@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from proxy import admission, browsers
 from proxy.dialects import table
+from proxy.estimates import Estimates
 from proxy.models import Catalog
 from proxy.sse import Fingerprint
 
@@ -20,6 +21,7 @@ class House:
         "authorization",
         "enforce",
         "epoch",
+        "estimates",
         "fingerprint",
         "instance",
         "models",
@@ -54,3 +56,4 @@ class House:
         self.enforce = enforce
         self.trusted = trusted
         self.origins = browsers.Origins()
+        self.estimates = Estimates()

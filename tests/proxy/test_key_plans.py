@@ -139,12 +139,12 @@ PLANS = st.none() | st.builds(
 def test_every_level_is_held_to_its_own_and_what_of_its_plan_it_does_not_replace(own, plans):
     known = {plan.id: plan for plan in plans if plan is not None}
     names = [plan.id if plan is not None else None for plan in plans]
-    subjects = [
+    tenant, team, user = (
         SubjectRecord(id=name, plan=plan, limits=limits, revision=1)
         for name, plan, limits in zip("tgu", names, own, strict=False)
-    ]
+    )
     key = KeyRecord(id="k", tenant="t", team="g", user="u", plan=names[3], limits=own[3], revision=1)
-    who = judge(Identity("d", key, *subjects, known), NOW)
+    who = judge(Identity("d", key, tenant, team, user, known), NOW)
     assert isinstance(who, Principal)
     found = {}
     for held in who.limits:
