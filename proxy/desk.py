@@ -173,7 +173,6 @@ class Desk:
             full = self._recorder.full()
             if full is not None:
                 step = exchange.deny(full)
-                self._give_back(exchange, None, now)
         self._decide(exchange, now)
         return step
 
@@ -183,10 +182,10 @@ class Desk:
         if grant is None or self._limits is None:
             return
         used = exchange.used(usage) if usage is not None else None
-        if used is None:
+        if usage is None or used is None:
             self._limits.release(grant, now)
         else:
-            self._limits.settle(grant, used, now)
+            self._limits.settle(grant, used, now, usage.sequence)
 
     def _decide(self, exchange: Exchange, now: datetime) -> None:
         decision = exchange.decision
@@ -195,6 +194,7 @@ class Desk:
         self._recorder.decided(decision, now)
         if exchange.state == "denied":
             self._meters.deny(decision)
+            self._give_back(exchange, None, now)
             return
         if decision.decision == "would_deny":
             self._meters.doubt(decision)

@@ -207,11 +207,11 @@ class Exchange:
         if isinstance(found, Grant):
             limited.grant = limited.tightest = found
             if found.doubt is not None and self._doubt is None:
-                self._doubt = limit_answers.refusal(found.doubt, limited.demand, now)
+                self._doubt = limit_answers.refusal(found.doubt, limited.demand.who)
         elif self._house.enforce == "on" and limited.degrade(found):
             return AskLimits(limited.demand)
         else:
-            answer = self._object(limit_answers.refusal(found, limited.demand, now))
+            answer = self._object(limit_answers.refusal(found, limited.demand.who))
             if answer is not None:
                 return answer
         return self._admit(call, now)

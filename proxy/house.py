@@ -5,6 +5,7 @@ from collections.abc import Callable
 from proxy import admission, browsers
 from proxy.dialects import table
 from proxy.estimates import Estimates
+from proxy.lesser import Lesser
 from proxy.models import Catalog
 from proxy.sse import Fingerprint
 
@@ -24,6 +25,7 @@ class House:
         "estimates",
         "fingerprint",
         "instance",
+        "lesser",
         "models",
         "opened",
         "origins",
@@ -57,3 +59,4 @@ class House:
         self.trusted = trusted
         self.origins = browsers.Origins()
         self.estimates = Estimates()
+        self.lesser = Lesser()

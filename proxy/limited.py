@@ -1,7 +1,5 @@
 """The side of one request that limits see: what it asks of them, what they granted, what it used of that in the end."""
 
-import msgspec
-
 from contracts.events import UsageData
 from proxy.dialects.base import Call, Takes
 from proxy.dialects.takes import rewritten
@@ -72,10 +70,9 @@ class Limited:
         if held is None or held.limit.when_reached != "degrade" or self._call.free or takes.sound or not takes.bounded:
             return False
         other = held.limit.degrade_to
-        if other is None or other not in models.by_name or held not in self._who.limits:
+        if other is None or other not in models.by_name or not any(each is held for each in self._who.limits):
             return False
-        left = tuple(each for each in self._who.limits if each != held)
-        self._who = msgspec.structs.replace(self._who, limits=left)
+        self._who = self._house.lesser.without(self._who, held)
         self._model = self.instead = other
         self._reservation = self._reserve()
         self.demand = self._demand()

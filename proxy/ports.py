@@ -172,8 +172,11 @@ class Limits(Protocol):
     async def wait(self, demand: Demand, now: datetime) -> Grant | Denial:
         """Answer after asking Redis, or by what each limit says of an outage."""
 
-    def settle(self, grant: Grant, used: Amounts, now: datetime) -> None:
-        """Replace what was reserved by what was used; concurrency is given back."""
+    def settle(self, grant: Grant, used: Amounts, now: datetime, sequence: int = -1) -> None:
+        """Replace what was reserved by what was used; concurrency is given back.
+
+        `sequence`: of the usage event that tells the ledger; below 0: none does.
+        """
 
     def release(self, grant: Grant, now: datetime) -> None:
         """Give everything back: the request was never sent."""

@@ -117,7 +117,10 @@ class MemoryLimits:
             left = limit.amount - self.used[one.name] - self._reserved(one.name) - need
             if left < 0:
                 code = CODES.get(limit.window or limit.meter, "rate_limit_exceeded")
-                denial = Denial(code, "reached", one, None if need > limit.amount else RETRY)
+                never = need > limit.amount
+                if never and limit.meter.endswith("tokens"):
+                    code = "invalid_request"
+                denial = Denial(code, f"Reached {limit.id}.", one, None if never else RETRY)
                 if limit.mode == "enforce" and limit.when_reached != "notify":
                     return denial
                 if limit.mode == "shadow":
@@ -132,7 +135,8 @@ class MemoryLimits:
         self.open[id(grant)] = (grant, demand, taken)
         return grant
 
-    def settle(self, grant: Grant, used: Amounts, now: datetime) -> None:
+    def settle(self, grant: Grant, used: Amounts, now: datetime, sequence: int = -1) -> None:
+        assert sequence > 0, "the ledger hears of it"
         demand, _ = self._end(grant)
         self.settled.append(used)
         for one in demand.who.limits:

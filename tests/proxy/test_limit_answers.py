@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy import errors, limit_answers
 from proxy.limit_answers import duration
-from proxy.ports import Amounts, Demand, Denial, Grant, Refusal, Standing
+from proxy.ports import Denial, Grant, Refusal, Standing
 from tests.proxy.fakes import held, holding
 
 NOW = datetime(2026, 11, 21, 22, 30, 10, 500_000, tzinfo=UTC)
@@ -58,50 +58,13 @@ def test_longer_durations_are_written_longer(one: int, other: int) -> None:
     assert (first < second) == (one < other)
 
 
-def demand(**fields: Any) -> Demand:
-    return Demand("req_1", holding(**fields), "tiny", Amounts(10, 10), Amounts(10, 10))
-
-
-def told(code: str, wait: float | None, *limit: Any, zone: str = "UTC", **fields: Any) -> Refusal:
-    denial = Denial(code, "reached", held(*limit, **fields), wait)
-    return limit_answers.refusal(denial, demand(time_zone=zone), NOW)
-
-
-def test_a_quota_says_which_and_when_it_renews_in_the_tenants_zone() -> None:
-    refusal = told("insufficient_quota", 1789.5, "requests", 500, "day", zone="Europe/Berlin", of=("team", "team_a"))
-    assert refusal.message == (
-        "The quota of 500 requests a day of this team is used up. It renews at 2026-11-22 00:00 (Europe/Berlin)."
-    )
-    assert (refusal.code, refusal.limit, refusal.retry_after) == ("insufficient_quota", "lim_requests", 1789.5)
-    refusal = told("insufficient_quota", 60, "cost", 12_500_000, "month", of=("key", "key_1"), model="big")
-    assert refusal.message == (
-        "The quota of 12.5 of cost a month of this API key for the model `big` is used up. "
-        "It renews at 2026-11-21 22:32 (UTC)."
-    ), "a minute that has begun is not over"
-
-
-def test_other_limits() -> None:
-    assert told("rate_limit_exceeded", 12.0004, "total_tokens", 10_000).message == (
-        "The limit of 10000 tokens a minute of this tenant is reached. Try again in 12.001s."
-    )
-    assert told("concurrency_limit_exceeded", 1, "concurrency", 4).message == (
-        "The limit of 4 requests at once of this tenant is reached. Wait for one to end."
-    )
-    away = limit_answers.refusal(Denial("limits_unavailable", "Redis is away.", None, 3), demand(), NOW)
-    assert (away.code, away.message, away.limit) == ("limits_unavailable", "Redis is away.", None)
-    away = told("limits_unavailable", 3, "requests", 9)
-    assert away.message == "The limit of 9 requests a minute of this tenant cannot be checked now. Try again later."
-
-
-def test_what_never_fits_is_the_requests_fault() -> None:
-    refusal = told("rate_limit_exceeded", None, "total_tokens", 100)
-    assert (refusal.code, refusal.limit) == ("invalid_request", "lim_total_tokens")
-    assert "the limit of 100 tokens a minute of this tenant ever lets through" in refusal.message
-    closed = told("rate_limit_exceeded", None, "requests", 0)
-    assert (closed.code, closed.message) == (
-        "rate_limit_exceeded",
-        "The limit of 0 requests a minute of this tenant lets nothing through.",
-    )
+def test_a_denial_is_told_in_the_limits_own_words() -> None:
+    who, limit = holding(), held("requests", 500, "day")
+    refusal = limit_answers.refusal(Denial("insufficient_quota", "Used up.", limit, 1789.5), who)
+    assert (refusal.code, refusal.message, refusal.limit) == ("insufficient_quota", "Used up.", "lim_requests")
+    assert (refusal.retry_after, refusal.who) == (1789.5, who)
+    away = limit_answers.refusal(Denial("limits_unavailable", "Redis is away.", None, 3), who)
+    assert (away.limit, away.retry_after) == (None, 3)
 
 
 @pytest.mark.parametrize(("wait", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.2, "2"), (86399.1, "86400")])
