@@ -52,10 +52,12 @@ def reserve(
         return found
     if takes.sound and not call.stream:  # its usage is in seconds
         return found
-    longest = context or CONTEXT
+    longest = context if context is not None else CONTEXT
     at_most = longest * size.spans
     bytes_say = size.text + size.ids + estimates.template(model) * call.inputs
-    given = at_most if size.opaque else min(bytes_say, at_most) if context else bytes_say
+    given = max(bytes_say, at_most if size.opaque else 0)
+    if context is not None:
+        given = at_most if size.opaque else min(given, at_most)
     probably = min(estimates.prompt(model, size.text, size.ids, size.media), given)
     if takes.sound:
         found.bound, found.estimate = Amounts(given, given), Amounts(probably, probably)
