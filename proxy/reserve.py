@@ -1,6 +1,5 @@
 """How much is to be reserved for a request: at most, and probably; and how long its answers may be at most. Pure."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from contracts.limits import INPUT_WEIGHT, OUTPUT_WEIGHT, Held
@@ -39,7 +38,7 @@ def reserve(
     """Say what a request may take. `passed`: see `measure`. Raises BadRequestError."""
     if call.free:
         return Reservation(Size())
-    strict = list(_strict(who.limits, model))
+    strict = _strict(who.limits, model)
     size = measure(takes, call, passed)
     found = Reservation(size)
     if not takes.bounded:
@@ -96,13 +95,16 @@ def _answers(
     found.estimate = Amounts(probably, min(likely, most) * call.choices)
 
 
-def _strict(limits: Iterable[Held], model: str | None) -> Iterable[Held]:
-    """Yield the limits of tokens that must never be exceeded by a request for this model."""
+def _strict(limits: tuple[Held, ...], model: str | None) -> list[Held]:
+    """Return the limits of tokens that must never be exceeded by a request for this model."""
+    found = []
     for held in limits:
         limit = held.limit
-        holds = limit.precision == "strict" and limit.mode == "enforce" and limit.model in (None, model)
-        if holds and limit.meter in _TOKENS:
-            yield held
+        if limit.precision == "strict" and limit.meter in _TOKENS and limit.mode == "enforce":
+            of = limit.model
+            if of is None or of == model:
+                found.append(held)
+    return found
 
 
 def _room(held: Held, given: int) -> int:

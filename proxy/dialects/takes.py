@@ -19,10 +19,12 @@ from proxy.dialects.body import Members, number, put_together
 
 TEMPLATE: Final = 256
 """Tokens that a chat template adds to a prompt, until a model has shown that its own adds more."""
-_MEDIA: Final = re.compile(
-    rb'"(?:(?:input_)?(?:image|audio|video)s?(?:_[a-z]+)?|prompt_embeds)"'
-    rb"|\\u00[4-7]"  # a letter that is escaped: nobody writes so, but to hide one of these names
-)
+_MEDIA: Final = (b"image", b"audio", b"video", b"prompt_embeds")
+"""What the names of parts of content begin with that are no text: `image_url`, `input_audio`, `images`."""
+_BEFORE: Final = (b'"', b'"input_')
+_REST: Final = re.compile(rb's?(?:_[a-z]+)?"').match
+_ESCAPED: Final = re.compile(rb"\\u00[4-7]").search
+"""A letter that is escaped: nobody writes so, but to hide one of these names."""
 _BASE64: Final = b";base64,"
 _PIECE: Final = 16 << 10
 """Bytes of sound for which half a minute may be hidden, which is what a model hears at once."""
@@ -64,7 +66,7 @@ def measure(takes: Takes, call: Call, passed: int) -> Size:
         if b'"' not in given:
             size.ids += given.count(b",") + 1
             size.text -= len(given)
-    size.media = (len(_MEDIA.findall(body)) + 1) // 2  # a part names its kind twice
+    size.media = _media(body)
     if size.media:
         size.text -= _encoded(body)
     if takes.whole:
@@ -109,6 +111,21 @@ def _single(given: msgspec.Raw) -> int:
     """Return the bytes of what is read with each of many, 0 for what is many itself."""
     raw = bytes(given)
     return 0 if raw[:1] == b"[" and len(_items(given)) > 1 else len(raw)
+
+
+def _media(body: bytes) -> int:
+    """Return how many parts of content are no text, at least 1 where there may be some."""
+    found = 0
+    for word in _MEDIA:
+        at = body.find(word)
+        while at >= 0:
+            end = at + len(word)
+            if body[max(0, at - 7) : at].endswith(_BEFORE) and _REST(body, end) is not None:
+                found += 1
+            at = body.find(word, end)
+    if not found and b"\\u00" in body and _ESCAPED(body) is not None:
+        return 1
+    return (found + 1) // 2  # a part names its kind twice
 
 
 def _encoded(body: bytes) -> int:
