@@ -48,6 +48,14 @@ def check(key: KeyRecord, endpoint: str, model: str | None, address: str | None,
     return None
 
 
+def may(who: Principal, endpoint: str, model: str | None, address: str | None, now: datetime) -> Refusal | None:
+    """Return why somebody may not send this request, or None when they may: what their key says, then their plans."""
+    refusal = check(who.key, endpoint, model, address, now)
+    if refusal is None and not all(model in models for models in who.plan_models):
+        return Refusal("model_not_allowed", f"The plan of this API key does not include the model `{model}`.")
+    return refusal
+
+
 def tags(header: bytes | None, assigned: dict[str, str]) -> dict[str, str]:
     """Return a request's tags: at most 16, those assigned to key, user, team and tenant before the client's own."""
     if header is None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from prometheus_client import CollectorRegistry
 
 from contracts.clock import utc_now
-from contracts.events import Outcome
+from contracts.events import Outcome, UsageData
 from proxy.config import TrafficConfig
 from proxy.dialects import table
 from proxy.errors import Answer
@@ -16,12 +16,12 @@ from proxy.exchange import Exchange
 from proxy.house import House
 from proxy.meters import Meters
 from proxy.models import Catalog, Fetch, ModelWatch
-from proxy.ports import KeyDirectory, Recorder, Refusal
+from proxy.ports import Grant, KeyDirectory, Limits, Recorder, Refusal, Totals
 from proxy.sse import Fingerprint
-from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
+from proxy.steps import Arrival, AskKey, AskLimits, AskModels, AskStandings, Forward, Step
 from proxy.streamed.preview import Preview
 
-Ask = AskKey | AskModels
+Ask = AskKey | AskModels | AskLimits | AskStandings
 Decided = Forward | Answer
 
 
@@ -37,8 +37,13 @@ class Desk:
         fetch_models: Fetch,
         *,
         meters: Meters | None = None,
+        limits: Limits | None = None,
+        totals: Totals | None = None,
     ) -> None:
-        """`meters`: those of a process with several upstreams; else they are made in `registry`."""
+        """`meters`: those of a process with several upstreams; else they are made in `registry`.
+
+        `limits` None: nobody counts, all is granted. `totals`: who knows what the ledger holds.
+        """
         key = config.upstream_api_key
         self.house = House(
             instance=config.instance,
@@ -58,6 +63,7 @@ class Desk:
         """How many requests wait for a connection to the upstream."""
         self._recorder = recorder
         self._directory = directory
+        self._limits, self._totals = limits, totals
         self._meters = meters if meters is not None else Meters(registry)
 
     def open(self, arrival: Arrival) -> tuple[Exchange, Decided | Ask]:
@@ -68,15 +74,24 @@ class Desk:
     async def wait(self, exchange: Exchange, ask: Ask) -> Decided:
         """Find out what could not be answered from memory."""
         step: Decided | Ask = ask
-        while isinstance(step, AskKey | AskModels):
-            if isinstance(step, AskKey):
-                who = await self._directory.find(step.token, utc_now())
-                following = exchange.identified(who, utc_now())
-            else:
-                await self.models.refresh()
-                following = exchange.listed(utc_now())
-            step = self._drive(exchange, following, utc_now())
+        while not isinstance(step, Forward | Answer):
+            step = self._drive(exchange, await self._find_out(exchange, step), utc_now())
         return step
+
+    async def _find_out(self, exchange: Exchange, ask: Ask) -> Step:
+        if isinstance(ask, AskKey):
+            who = await self._directory.find(ask.token, utc_now())
+            return exchange.identified(who, utc_now())
+        if isinstance(ask, AskModels):
+            await self.models.refresh()
+            return exchange.listed(utc_now())
+        limits = self._limits
+        if isinstance(ask, AskLimits):
+            found = await limits.wait(ask.demand, utc_now()) if limits is not None else Grant()
+            return exchange.limited(found, utc_now())  # at once: nobody else knows of what was granted
+        standings = await limits.standings(ask.who, utc_now()) if limits is not None else []
+        totals = await self._totals.day(ask.who, utc_now()) if self._totals is not None else None
+        return exchange.standing(standings, totals, utc_now())
 
     async def begin(self, preview: Preview, now: datetime) -> Decided:
         """Find out whether a request may be sent whose body is to come; a `Forward` has its head."""
@@ -124,6 +139,7 @@ class Desk:
             self._recorder.closed(usage, now)
             self.in_flight -= 1
             self._meters.settle(usage)
+        self._give_back(exchange, usage, now)
 
     def progress(self, exchange: Exchange, now: datetime) -> None:
         """Record the counts of a stream that is still open."""
@@ -146,6 +162,11 @@ class Desk:
                 if self.models.may_look():
                     return step
                 step = exchange.listed(now)
+            elif isinstance(step, AskLimits):
+                found = self._limits.take(step.demand, now) if self._limits is not None else Grant()
+                if found is None:
+                    return step
+                step = exchange.limited(found, now)
             else:
                 break
         if exchange.admitted and isinstance(step, Forward):
@@ -155,6 +176,17 @@ class Desk:
         self._decide(exchange, now)
         return step
 
+    def _give_back(self, exchange: Exchange, usage: UsageData | None, now: datetime) -> None:
+        """End what limits granted: once, whatever becomes of the request. `usage` None: it was never let in."""
+        grant = exchange.end_grant()
+        if grant is None or self._limits is None:
+            return
+        used = exchange.used(usage) if usage is not None else None
+        if usage is None or used is None:
+            self._limits.release(grant, now)
+        else:
+            self._limits.settle(grant, used, now, usage.sequence)
+
     def _decide(self, exchange: Exchange, now: datetime) -> None:
         decision = exchange.decision
         if decision is None:
@@ -162,6 +194,7 @@ class Desk:
         self._recorder.decided(decision, now)
         if exchange.state == "denied":
             self._meters.deny(decision)
+            self._give_back(exchange, None, now)
             return
         if decision.decision == "would_deny":
             self._meters.doubt(decision)

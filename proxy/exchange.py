@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from contracts.events import Accuracy, Outcome, RequestData, UsageData
-from proxy import admission, browsers, errors
+from proxy import admission, browsers, errors, limit_answers, me
 from proxy.dialects import refused, table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.errors import Answer
@@ -20,9 +20,10 @@ from proxy.facts import Facts
 from proxy.head_usage import HeadWatcher
 from proxy.headers import Headers
 from proxy.house import House
-from proxy.ports import Principal, Refusal
+from proxy.limited import Limited
+from proxy.ports import Amounts, DayTotals, Denial, Grant, Principal, Refusal, Standing
 from proxy.request_head import text
-from proxy.steps import Arrival, AskKey, AskModels, Forward, Step
+from proxy.steps import Arrival, AskKey, AskLimits, AskModels, AskStandings, Forward, Step
 from proxy.tokens import Tokens
 from proxy.watch import SessionWatcher, Watcher
 
@@ -40,6 +41,7 @@ class Exchange:
         "_doubt",
         "_facts",
         "_house",
+        "_limited",
         "_parameter",
         "_principal",
         "_route",
@@ -71,6 +73,7 @@ class Exchange:
         self._call: Call | None = None
         self._dialect: Dialect | None = None
         self._watcher: Watcher | None = None
+        self._limited: Limited | None = None
 
     # -- until it is decided ---------------------------------------------------------------------------------------
 
@@ -85,7 +88,7 @@ class Exchange:
         self._route, self._parameter = route, _ = found
         facts.endpoint = route.path
         if head.method not in route.methods:
-            if browsers.is_preflight(head):
+            if browsers.is_preflight(head) and not route.own:
                 return self._pass_free()
             answer = self.deny(Refusal("method_not_allowed", f"This path takes {' or '.join(route.methods)}."))
             answer.headers.append((b"allow", ", ".join(route.methods).encode()))
@@ -149,13 +152,13 @@ class Exchange:
     def _decide(self, who: Principal, route: table.Route, call: Call, now: datetime, may_ask: bool) -> Step:
         facts, models = self._facts, self._house.models
         if call.of_no_model:
-            return self._check_without_model(who, route, now) or self._admit(call, now)
+            return self._check_without_model(who, route, now) or self._hold(who, call, now)
         model = call.model if call.model is not None else models.default
         facts.model = model  # who names none is billed for the one that answers
         served = models.by_name.get(model) if model is not None else None
         if served is None and models.listed and may_ask:
             return AskModels()
-        refusal = admission.check(who.key, route.path, model, facts.sender.client_address, now)
+        refusal = admission.may(who, route.path, model, facts.sender.client_address, now)
         if refusal is None and served is None and models.listed:
             refusal = Refusal("model_not_found", f"The model `{call.model}` does not exist.")
         answer = self._object(refusal) if refusal is not None else None
@@ -163,7 +166,7 @@ class Exchange:
             return answer
         if served is not None:
             facts.served_model, facts.base_model = served
-        return self._admit(call, now)
+        return self._hold(who, call, now)
 
     def _check_without_model(self, who: Principal, route: table.Route, now: datetime) -> Answer | None:
         """Return the denial of a request that names no model, so that it does not matter which ones the key may use."""
@@ -171,16 +174,60 @@ class Exchange:
         return self._object(refusal) if refusal is not None and refusal.code != "model_not_allowed" else None
 
     def _pass_or_list(self, who: Principal, route: table.Route, now: datetime) -> Step:
+        if route.own:
+            return self._ask_standings(who, now)
         answer = self._check_without_model(who, route, now)
         if answer is not None:
             return answer
-        shortened = route.lists_models and who.key.models is not None and self._house.enforce == "on"
+        shortened = route.lists_models and who.allowed_models is not None and self._house.enforce == "on"
         return self._list_models(may_ask=True) if shortened else self._pass_free()
+
+    def _hold(self, who: Principal, call: Call, now: datetime) -> Step:
+        """Ask the limits of whoever sends it; admit it where there are none."""
+        if (not who.limits and who.max_tokens is None) or self._house.enforce == "off":
+            return self._admit(call, now)
+        facts, dialect = self._facts, self._dialect
+        assert dialect is not None
+        try:
+            limited = Limited(self._house, self.request_id, who, call, dialect.takes, facts.arrival.passed, facts.model)
+        except BadRequestError as error:
+            return self.deny(Refusal(error.code, str(error)))
+        self._limited = limited
+        if not who.limits or facts.sender.hop != "root":  # the other steps are not billed, and take nothing
+            return self._admit(call, now)
+        if limited.refused is not None:
+            return self._object(Refusal("invalid_request", limited.refused)) or self._admit(call, now)
+        return AskLimits(limited.demand)
+
+    def limited(self, found: Grant | Denial, now: datetime) -> Step:
+        """Take the answer to `AskLimits`."""
+        call, limited = self._call, self._limited
+        assert call is not None
+        assert limited is not None
+        if isinstance(found, Grant):
+            limited.grant = limited.tightest = found
+            if found.doubt is not None and self._doubt is None:
+                self._doubt = limit_answers.refusal(found.doubt, limited.demand.who)
+        elif self._house.enforce == "on" and limited.degrade(found):
+            return AskLimits(limited.demand)
+        else:
+            answer = self._object(limit_answers.refusal(found, limited.demand.who))
+            if answer is not None:
+                return answer
+        return self._admit(call, now)
 
     def _admit(self, call: Call, now: datetime) -> Forward:
         self.state, self.admitted = "admitted", True
-        self._facts.admitted_at = now
-        self.decision = self._facts.admitted(self._doubt)
+        facts, limited = self._facts, self._limited
+        facts.admitted_at = now
+        self.decision = facts.admitted(self._doubt)
+        if limited is not None:
+            if limited.grant is not None:
+                self.decision.reserved_tokens = limited.grant.reserved_tokens
+            if limited.instead is not None:
+                facts.served_model, facts.base_model = self._house.models.by_name[limited.instead]
+            if self._house.enforce == "on":  # in shadow nothing is changed
+                call.body = limited.body()
         return self._forward(call.body, metered=True)
 
     def _object(self, refusal: Refusal) -> Answer | None:
@@ -230,9 +277,10 @@ class Exchange:
                     self._watcher = HeadWatcher(fields.get(call.usage_header))
                     self.hidden = call.usage_header if call.hide_usage_header else None
         name = self.request_id.encode()
+        added = [(b"x-request-id", name)]
         if self._route is not None and self._route.errors == "anthropic":
-            return [(b"x-request-id", name), (b"request-id", name)]
-        return [(b"x-request-id", name)]
+            added.append((b"request-id", name))
+        return added if self._limited is None else added + self._limits(now)
 
     def passed(self, data: bytes, last: bool) -> bytes:
         """Take the next bytes of the answer's body; return what the client gets now. Raises sse.StreamError.
@@ -277,7 +325,7 @@ class Exchange:
         enforced = self._house.enforce == "on"
         if served is None and self._house.models.listed:  # vLLM says the same, and the session keeps its model
             return Refusal("model_not_found", f"The model `{model}` does not exist.") if enforced else None
-        refusal = admission.check(who.key, route.path, model, facts.sender.client_address, now) if enforced else None
+        refusal = admission.may(who, route.path, model, facts.sender.client_address, now) if enforced else None
         if refusal is None:
             facts.model = model
             facts.served_model, facts.base_model = served if served is not None else (None, None)
@@ -336,9 +384,34 @@ class Exchange:
         """Return the answer for an upstream that did not answer; the lane settles with the outcome."""
         answer = self._own(errors.answer(Refusal(code, message), self.request_id, self._shape))
         self._facts.status = answer.status
+        if self._limited is not None:
+            answer.headers.extend(self._limits(self._facts.admitted_at or self._facts.arrival.received_at))
         return answer
 
+    def end_grant(self) -> Grant | None:
+        """Return what limits had granted, once: whoever gets it gives it back."""
+        limited = self._limited
+        if limited is None:
+            return None
+        grant, limited.grant = limited.grant, None
+        return grant
+
+    def used(self, usage: UsageData) -> Amounts | None:
+        """Return what it used of what was granted; None: it was never sent."""
+        limited = self._limited
+        if limited is None or self._facts.forwarded_at is None:
+            return None
+        limited.learn(usage)
+        return limited.used(usage)
+
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _limits(self, now: datetime) -> Headers:
+        """Return the headers that tell how the limits stand."""
+        limited = self._limited
+        if limited is None or limited.tightest is None:
+            return []
+        return limit_answers.fields(limited.tightest, self._shape, now)
 
     @property
     def _shape(self) -> errors.Shape:
@@ -364,7 +437,22 @@ class Exchange:
             return AskModels()
         if not models.listed:
             return self.fail("upstream_unreachable", "vLLM did not say which models it serves.")
-        return self._own(errors.own(models.listing(who.key.models or ()), self.request_id))
+        return self._own(errors.own(models.listing(who.allowed_models or ()), self.request_id))
+
+    def _ask_standings(self, who: Principal, now: datetime) -> Step:
+        """Let somebody see how they stand, whatever else their key is for."""
+        refusal = admission.check(who.key, "", None, self._facts.sender.client_address, now)
+        if who is admission.ANONYMOUS:
+            return self.deny(admission.INVALID_KEY)
+        if refusal is not None and refusal.code not in ("model_not_allowed", "endpoint_not_allowed"):
+            return self._object(refusal) or AskStandings(who)
+        return AskStandings(who)
+
+    def standing(self, standings: list[Standing], totals: DayTotals | None, now: datetime) -> Answer:
+        """Take the answer to `AskStandings`."""
+        assert self._principal is not None
+        self.state = "admitted"
+        return self._own(errors.own(me.describe(self._principal, standings, totals, now), self.request_id))
 
     def _pass_free(self) -> Step:
         self.state = "admitted"

@@ -76,6 +76,7 @@ class Facts:
         """Return the record of a denial."""
         record = self._request("denied", None)
         record.status, record.code, record.reason = status, refusal.code, refusal.message[:MAX_TEXT]
+        record.limit = refusal.limit
         return record
 
     def admitted(self, doubt: Refusal | None) -> RequestData:
@@ -90,7 +91,7 @@ class Facts:
 
     def _doubted(self, doubt: Refusal, admitted_at: datetime | None) -> RequestData:
         record = self._request("would_deny", admitted_at)
-        record.code, record.reason = doubt.code, doubt.message[:MAX_TEXT]
+        record.code, record.reason, record.limit = doubt.code, doubt.message[:MAX_TEXT], doubt.limit
         return record
 
     def _request(self, decision: Decision, admitted_at: datetime | None) -> RequestData:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from proxy import admission, browsers
 from proxy.dialects import table
+from proxy.estimates import Estimates
+from proxy.lesser import Lesser
 from proxy.models import Catalog
 from proxy.sse import Fingerprint
 
@@ -20,8 +22,10 @@ class House:
         "authorization",
         "enforce",
         "epoch",
+        "estimates",
         "fingerprint",
         "instance",
+        "lesser",
         "models",
         "opened",
         "origins",
@@ -54,3 +58,5 @@ class House:
         self.enforce = enforce
         self.trusted = trusted
         self.origins = browsers.Origins()
+        self.estimates = Estimates()
+        self.lesser = Lesser()

@@ -24,7 +24,8 @@ from proxy.lane.lane import Lane
 from proxy.lane.origin import Meant, plain
 from proxy.lane.pool import Pool
 from proxy.meters import Meters
-from proxy.ports import KeyDirectory, Recorder
+from proxy.models import Fetch
+from proxy.ports import KeyDirectory, Limits, Recorder, Totals
 from proxy.slow.handler import HandedDown, Handler, MakeLayer
 from proxy.slow.http2 import Http2
 from proxy.slow.realtime import Realtime
@@ -85,11 +86,29 @@ class Lanes:
     """One lane for each upstream, and how a connection finds its own."""
 
     def __init__(
-        self, config: TrafficConfig, recorder: Recorder, directory: KeyDirectory, registry: CollectorRegistry
+        self,
+        config: TrafficConfig,
+        recorder: Recorder,
+        directory: KeyDirectory,
+        registry: CollectorRegistry,
+        limits: Limits | None = None,
+        totals: Totals | None = None,
     ) -> None:
         """Raises ValueError when an upstream is no URL, OSError when a certificate cannot be used."""
         meters = Meters(registry)
-        self.all = [_lane(each, recorder, directory, registry, Meters(registry, meters)) for each in config.each()]
+        self.all = []
+        for each in config.each():
+            desk = partial(
+                Desk,
+                each,
+                recorder,
+                directory,
+                registry,
+                meters=Meters(registry, meters),
+                limits=limits,
+                totals=totals,
+            )
+            self.all.append(_lane(each, desk))
         for lane in self.all:
             lane.room = max(1, lane.room // len(self.all))
         self.tls = ServerTls(*config.tls_files) if config.tls_files is not None else None
@@ -157,6 +176,8 @@ async def serve(
     directory: KeyDirectory,
     registry: CollectorRegistry,
     started: Callable[[Traffic], None],
+    limits: Limits | None = None,
+    totals: Totals | None = None,
 ) -> None:
     """Serve until drained. Run it on a uvloop loop, one call at a time in a process.
 
@@ -164,7 +185,7 @@ async def serve(
     Several processes may serve the same port (`reuse_port`). Raises OSError when the port is taken, ValueError when
     the upstream is no URL. SSLError is an OSError.
     """
-    lanes = Lanes(config, recorder, directory, registry)
+    lanes = Lanes(config, recorder, directory, registry, limits, totals)
     listening = bind(config.listen_host, config.listen_port, config.reuse_port)
     logging.getLogger("mitmproxy").setLevel(logging.WARNING)
     opts = options.Options(mode=[f"metered:{lanes.all[0].config.upstream}"])
@@ -201,14 +222,11 @@ def bind(host: str, port: int, reuse_port: bool) -> socket.socket:
     return listening
 
 
-def _lane(
-    config: TrafficConfig, recorder: Recorder, directory: KeyDirectory, registry: CollectorRegistry, meters: Meters
-) -> Lane:
+def _lane(config: TrafficConfig, desk: Callable[[Fetch], Desk]) -> Lane:
     pool = Pool(config.address, config.upstream_tls(), config.timeouts.connect)
     host = config.upstream.partition("://")[2].rstrip("/").encode()
     fields = [(b"host", host), (b"accept", b"application/json")]
     if config.upstream_api_key:
         fields.append((b"authorization", b"Bearer " + config.upstream_api_key.encode()))
     fetch_models = partial(fetch, pool, b"/v1/models", fields, MODELS_SECONDS)
-    desk = Desk(config, recorder, directory, registry, fetch_models, meters=meters)
-    return Lane(config=config, desk=desk, pool=pool, clients=set(), emptied=asyncio.Event())
+    return Lane(config=config, desk=desk(fetch_models), pool=pool, clients=set(), emptied=asyncio.Event())

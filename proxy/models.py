@@ -30,6 +30,8 @@ class Catalog(msgspec.Struct, frozen=True):
     """The model of a request that names none."""
     cards: dict[str, bytes] = {}
     """By name, what the upstream says of each model, as JSON."""
+    contexts: dict[str, int] = {}
+    """By name, the tokens that prompt and answer together can have, where the upstream says so."""
 
     def listing(self, names: Collection[str]) -> bytes:
         """Return the upstream's list with none but these models, as it would write it."""
@@ -40,6 +42,7 @@ class Catalog(msgspec.Struct, frozen=True):
 class _Card(msgspec.Struct):
     id: str
     parent: str | None = None
+    max_model_len: int | None = None
 
 
 class _List(msgspec.Struct):
@@ -62,7 +65,15 @@ def read(body: bytes) -> Catalog:
         by_name={card.id: Served(card.id, card.parent or card.id) for card in cards},
         default=cards[0].id if cards else None,
         cards={card.id: text for card, text in zip(cards, raw, strict=True)},
+        contexts=_contexts(cards),
     )
+
+
+def _contexts(cards: list[_Card]) -> dict[str, int]:
+    """Return how long each model's context is; an adapter's is that of the model below it."""
+    said = {card.id: card.max_model_len for card in cards}
+    known = {card.id: card.max_model_len or said.get(card.parent or "") for card in cards}
+    return {name: length for name, length in known.items() if length is not None and length > 0}
 
 
 class ModelWatch:

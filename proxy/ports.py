@@ -30,17 +30,26 @@ class Principal(msgspec.Struct, frozen=True):
     priority: Priority = "interactive"
     weight: int = 100
 
+    @property
+    def allowed_models(self) -> frozenset[str] | None:
+        """Models that both the key and every plan allow; None: any."""
+        sets = self.plan_models if self.key.models is None else (*self.plan_models, frozenset(self.key.models))
+        return frozenset.intersection(*sets) if sets else None
+
 
 class Refusal(msgspec.Struct, frozen=True, eq=False):
     """Why a request is not let in: a code of the outside interface (`proxy.errors` has its status) and words for people.
 
     `who`: whose key it showed, where that is known all the same; requests that pass without a check are recorded as theirs.
+    `limit`: the id of the limit that denies it. `retry_after`: seconds until it would get through, None: it never would.
     Refusals that say the same are equal.
     """
 
     code: str
     message: str
     who: Principal | None = None
+    limit: str | None = None
+    retry_after: float | None = 1.0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Refusal) and (self.code, self.message) == (other.code, other.message)
@@ -85,6 +94,21 @@ class Recorder(Protocol):
 
     def closed(self, data: UsageData, now: datetime) -> None:
         """Record the end of a request, to be published as a usage event; called before its last byte goes out."""
+
+
+class DayTotals(msgspec.Struct, frozen=True):
+    """What the ledger holds of a tenant's day so far."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+class Totals(Protocol):
+    """Knows what the ledger holds."""
+
+    async def day(self, who: Principal, now: datetime) -> DayTotals | None:
+        """Return what is known of the tenant's day, in its zone; None: nothing."""
 
 
 class Amounts(msgspec.Struct, frozen=True):
@@ -148,8 +172,11 @@ class Limits(Protocol):
     async def wait(self, demand: Demand, now: datetime) -> Grant | Denial:
         """Answer after asking Redis, or by what each limit says of an outage."""
 
-    def settle(self, grant: Grant, used: Amounts, now: datetime) -> None:
-        """Replace what was reserved by what was used; concurrency is given back."""
+    def settle(self, grant: Grant, used: Amounts, now: datetime, sequence: int = -1) -> None:
+        """Replace what was reserved by what was used; concurrency is given back.
+
+        `sequence`: of the usage event that tells the ledger; below 0: none does.
+        """
 
     def release(self, grant: Grant, now: datetime) -> None:
         """Give everything back: the request was never sent."""

@@ -7,18 +7,20 @@ from datetime import datetime
 
 from proxy.errors import Answer
 from proxy.headers import Headers
+from proxy.ports import Demand, Principal
 from proxy.request_head import Passed, RequestHead
 
 
 class Arrival:
-    """A request as it came in. `size` counts the bytes of head and body."""
+    """A request as it came in. `size` counts the bytes of head and body, `passed` those of the body that vLLM has already."""
 
-    __slots__ = ("body", "head", "received_at", "size")
+    __slots__ = ("body", "head", "passed", "received_at", "size")
 
     def __init__(self, head: RequestHead, body: bytes, size: int, received_at: datetime) -> None:
         self.head = head
         self.body = body
         self.size = size
+        self.passed = 0
         self.received_at = received_at
 
 
@@ -37,6 +39,24 @@ class AskModels:
     __slots__ = ()
 
 
+class AskLimits:
+    """Find out whether the limits let it in, then call `limited`."""
+
+    __slots__ = ("demand",)
+
+    def __init__(self, demand: Demand) -> None:
+        self.demand = demand
+
+
+class AskStandings:
+    """Find out how somebody stands, then call `standing`."""
+
+    __slots__ = ("who",)
+
+    def __init__(self, who: Principal) -> None:
+        self.who = who
+
+
 class Forward:
     """Send this upstream, then call `forwarded`."""
 
@@ -53,4 +73,4 @@ class Forward:
         return [*self.head.headers, (b"x-request-id", self.request_id.encode())]
 
 
-Step = AskKey | AskModels | Forward | Answer
+Step = AskKey | AskModels | AskLimits | AskStandings | Forward | Answer

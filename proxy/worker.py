@@ -18,6 +18,7 @@ from contracts import logs, metrics
 from contracts.clock import utc_now
 from proxy import master, status
 from proxy.acks import AckReader
+from proxy.day_totals import RedisDayTotals
 from proxy.envelope import source
 from proxy.journal import Journal
 from proxy.kafka import connection
@@ -59,6 +60,7 @@ class Worker:
         self._publisher = Publisher(kafka, self._journal, settings.publish_window_bytes, published)
         self._acks = AckReader(kafka, self._journal.acknowledge)
         self._redis = connect(settings.redis_url)
+        self._totals = RedisDayTotals(self._redis)
         memory = KeyMemory()
         self._directory = RedisKeyDirectory(self._redis, memory, settings.pepper, settings.key_grace, utc_now)
         for saved in load(settings.spool, utc_now(), settings.key_grace):
@@ -84,7 +86,9 @@ class Worker:
             background = [tasks.create_task(part) for part in self._parts()]
             config = self._settings.traffic(self._start.listen)
             serving = tasks.create_task(
-                master.serve(config, self._recorder, self._directory, self._registry, self._started)
+                master.serve(
+                    config, self._recorder, self._directory, self._registry, self._started, totals=self._totals
+                )
             )
             await _either(stop, serving)
             deadline = time.monotonic() + self._settings.grace_seconds

@@ -16,7 +16,7 @@ import msgspec
 
 from proxy import form
 from proxy.continuous import ContinuousWatcher
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import untrusted
 from proxy.dialects.generation import MAX_MODEL
 from proxy.form import Part
@@ -36,6 +36,8 @@ _FLAGS: Final = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict
 
 class Audio:
     """One of the two paths. `always_reports`: vLLM says how long the audio was, whatever format it answers in."""
+
+    takes = Takes(sound=True)
 
     def __init__(self, name: str, always_reports: bool) -> None:
         self.name = name

@@ -98,10 +98,48 @@ class Call:
         self.by = by
 
 
+class Takes:
+    """What an API says of how many tokens a request takes.
+
+    `caps`: members that say how long an answer may be; the first is written where the client gave none. `default`: what vLLM
+    takes then, None: all that is left of the context; 0: it refuses the request. `within`: the object they stand in.
+    `ids`: members that may be lists of token ids. `repeated`: members that are read with each of the inputs; `whole`: all
+    of the body is. `each`: tokens that are generated for every input. `history`: the member by which a prompt begins
+    with what vLLM remembers. `sound`: a form with a sound file. `bounded` False: nothing says how much it will take.
+    """
+
+    __slots__ = ("bounded", "caps", "default", "each", "history", "ids", "repeated", "sound", "whole", "within")
+
+    def __init__(
+        self,
+        caps: tuple[str, ...] = (),
+        default: int | None = None,
+        within: str = "",
+        ids: tuple[str, ...] = (),
+        repeated: tuple[str, ...] = (),
+        whole: bool = False,
+        each: int = 0,
+        history: str = "",
+        sound: bool = False,
+        bounded: bool = True,
+    ) -> None:
+        self.caps = caps
+        self.default = default
+        self.within = within
+        self.ids = ids
+        self.repeated = repeated
+        self.whole = whole
+        self.each = each
+        self.history = history
+        self.sound = sound
+        self.bounded = bounded
+
+
 class Dialect(Protocol):
-    """One API of vLLM."""
+    """One API of vLLM. `takes`: see `proxy.dialects.takes`."""
 
     name: str
+    takes: Takes
 
     def read(self, asked: Asked) -> Call:
         """Understand a request and rebuild its body for vLLM. Raises BadRequestError."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import Members, put_together, read_json, text
 from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
@@ -15,6 +15,7 @@ class Batch:
     """vLLM's batches of chats. It neither streams nor makes several choices."""
 
     name = "batch"
+    takes = Takes(caps=("max_completion_tokens", "max_tokens"))
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

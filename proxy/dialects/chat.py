@@ -1,6 +1,6 @@
 """`/v1/chat/completions`: one prompt, `n` choices."""
 
-from proxy.dialects.base import Asked, Call
+from proxy.dialects.base import Asked, Call, Takes
 from proxy.dialects.body import Members
 from proxy.dialects.generation import read, watch
 from proxy.sse import Fingerprint
@@ -11,6 +11,7 @@ class Chat:
     """OpenAI's chat completions, as vLLM serves them."""
 
     name = "chat"
+    takes: Takes = Takes(caps=("max_completion_tokens", "max_tokens"))
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

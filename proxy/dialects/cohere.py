@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Asked, Call
+from proxy.dialects.base import Asked, Call, Takes
 from proxy.dialects.body import flag, put_together, read_json
 from proxy.dialects.pooling import read_model
 from proxy.events import EventWatcher
@@ -21,6 +21,7 @@ class Cohere:
     """Cohere's chat."""
 
     name = "cohere"
+    takes = Takes(caps=("max_tokens",))
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import Members
 from proxy.dialects.generation import read, watch
 from proxy.sse import Fingerprint
@@ -17,6 +17,7 @@ class Completions:
     """OpenAI's text completions, as vLLM serves them."""
 
     name = "completions"
+    takes: Takes = Takes(caps=("max_tokens",), default=16, ids=("prompt",))
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from proxy.dialects import inputs
-from proxy.dialects.base import Asked, Call
+from proxy.dialects.base import Asked, Call, Takes
 from proxy.dialects.body import put_together, read_json
 from proxy.dialects.pooling import read_model
 from proxy.reported import Reported
@@ -46,6 +46,7 @@ class Embed:
     """Cohere's embeddings, as vLLM serves them."""
 
     name = "embed"
+    takes = Takes()
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from proxy.continuous import ContinuousWatcher
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import ROUTER, Members, flag, number, put_together, read_json, take_apart
 from proxy.dialects.generation import MAX_CHOICES, ask_for_usage
 from proxy.dialects.pooling import read_model
@@ -23,6 +23,7 @@ class Generate:
     """vLLM's own API for tokens."""
 
     name = "generate"
+    takes = Takes(caps=("max_tokens",), default=16, within="sampling_params", ids=("token_ids",))
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

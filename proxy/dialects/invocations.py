@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
+from proxy.dialects.base import Asked, BadRequestError, Call, Dialect, Takes
 from proxy.dialects.body import put_together, read_json
 from proxy.dialects.chat import Chat
 from proxy.dialects.completions import Completions
@@ -31,6 +31,7 @@ class Invocations:
     """SageMaker's path. The dialect of an answer is that of the API which was found."""
 
     name = "invocations"
+    takes = Takes()
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import Members, flag, put_together, read_json, take_apart, text
 from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
@@ -23,6 +23,7 @@ class Messages:
     """Anthropic's messages."""
 
     name = "messages"
+    takes = Takes(caps=("max_tokens",), default=0)
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
@@ -45,6 +46,7 @@ class CountTokens:
     """How long a prompt is: answered from the tokenizer alone."""
 
     name = "count_tokens"
+    takes = Takes()
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from proxy.dialects import inputs
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import Members, put_together, read_json, text
 from proxy.dialects.generation import MAX_MODEL
 from proxy.dialects.media import unname
@@ -21,14 +21,19 @@ from proxy.usage import first_reported
 from proxy.watch import Watcher
 
 USAGE_HEADER: Final = b"metadata"
+_REPEATED: Final = ("query", "queries", "text_1", "data_1")
 _BYTES: Final = msgspec.Raw(b'"bytes"')
 
 
 class Pooling:
-    """An endpoint of pooling models. `count`: how many inputs a request holds; `encodes`: it knows `encoding_format`."""
+    """An endpoint of pooling models. `count`: how many inputs a request holds; `encodes`: it knows `encoding_format`.
 
-    def __init__(self, name: str, count: Callable[[Members], int], encodes: bool = False) -> None:
+    `each`: tokens that are counted as generated for every input.
+    """
+
+    def __init__(self, name: str, count: Callable[[Members], int], encodes: bool = False, each: int = 0) -> None:
         self.name = name
+        self.takes = Takes(ids=("input",), repeated=_REPEATED, each=each)
         self._count = count
         self._encodes = encodes
 
@@ -99,5 +104,5 @@ POOLING: Final = AnyPooling("pooling", inputs.texts, encodes=True)
 CLASSIFY: Final = Pooling("classify", inputs.texts)
 SCORE: Final = Pooling("score", inputs.pairs)
 RERANK: Final = Ranking("rerank", inputs.documents)
-GENERATIVE_SCORING: Final = Pooling("generative_scoring", inputs.items)
+GENERATIVE_SCORING: Final = Pooling("generative_scoring", inputs.items, each=1)
 """Scores by a model that generates: one token for each item, counted as output too."""

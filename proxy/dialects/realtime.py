@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.reported import Reported
 from proxy.sse import Fingerprint
 from proxy.tokens import Count, Tokens
@@ -40,6 +40,7 @@ class Realtime:
     """vLLM's transcription of live audio."""
 
     name = "realtime"
+    takes = Takes(bounded=False)
 
     def read(self, _asked: Asked) -> Call:
         """Read the upgrade: it asks for nothing yet."""

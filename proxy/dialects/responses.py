@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import flag, put_together, read_json, text
 from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
@@ -31,6 +31,7 @@ class Responses:
     """The path that makes responses."""
 
     name = "responses"
+    takes = Takes(caps=("max_output_tokens",), history="previous_response_id")
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""
@@ -62,6 +63,7 @@ class StoredResponse:
     """The paths of one response that was made before: nothing is generated."""
 
     name = "responses"
+    takes = Takes()
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Takes
 from proxy.dialects.body import put_together, read_json, take_apart
 from proxy.dialects.pooling import read_model
 from proxy.reported import Reported
@@ -31,6 +31,7 @@ class SystemOne:
     """vLLM's structured decisions. An input is a question."""
 
     name = "systemone"
+    takes = Takes(whole=True, each=1)
 
     def read(self, asked: Asked) -> Call:
         """Read a request. Raises BadRequestError."""

@@ -38,6 +38,8 @@ class Route(NamedTuple):
     errors: Shape = "openai"
     lists_models: bool = False
     """The answer is a list of models: of these, a key sees those that it may use."""
+    own: bool = False
+    """We answer ourselves: vLLM never sees it."""
 
 
 _READ: Final = ("GET", "HEAD")
@@ -72,6 +74,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/tokenize", ("POST",), TOKENIZE),
     Route("/detokenize", ("POST",), DETOKENIZE),
     Route("/v1/realtime", (METHOD,), Realtime()),
+    Route("/weighbridge/v1/me", ("GET",), None, own=True),
     Route("/v1/models", _READ, None, lists_models=True),
     Route("/version", _READ, None),
     Route("/health", _READ, None, key=False),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from proxy.dialects.base import Asked, Call
+from proxy.dialects.base import Asked, Call, Takes
 from proxy.dialects.body import put_together, read_json
 from proxy.dialects.media import unname
 from proxy.dialects.pooling import read_model
@@ -12,6 +12,8 @@ from proxy.watch import FreeWatcher, Watcher
 
 class Tokenizer:
     """An endpoint that answers from the tokenizer alone."""
+
+    takes = Takes()
 
     def __init__(self, name: str) -> None:
         self.name = name

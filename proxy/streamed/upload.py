@@ -145,6 +145,7 @@ class Upload:
             desk.turned_down(preview, seen.head.status, utc_now())
             return Sent(preview, connection, b"", seen)
         arrival.body = body.rest()
+        arrival.passed = self._intake.total
         arrival.size += self._intake.total
         arrival.received_at = utc_now()
         exchange, decided = desk.complete(preview, arrival)

@@ -13,6 +13,7 @@ from proxy.lane.client import ClientConnection
 from proxy.lane.lane import Lane
 from proxy.lane.pool import Pool
 from proxy.lane.upstream import UpstreamConnection
+from proxy.ports import Limits, Totals
 from tests.proxy.fakes import KEY, MemoryDirectory, MemoryRecorder
 
 SALT_KEY = b"salt-secret-of-the-tests"
@@ -89,12 +90,14 @@ async def _no_models() -> tuple[int, bytes]:
 class Bench:
     """A lane with one client and one kept connection to vLLM."""
 
-    def __init__(self, kept: int = 1, **changes: Any) -> None:
+    def __init__(
+        self, kept: int = 1, limits: Limits | None = None, totals: Totals | None = None, **changes: Any
+    ) -> None:
         self.recorder = MemoryRecorder()
         self.directory = MemoryDirectory()
         self.config = config(**changes)
         self.registry = CollectorRegistry()
-        desk = Desk(self.config, self.recorder, self.directory, self.registry, _no_models)
+        desk = Desk(self.config, self.recorder, self.directory, self.registry, _no_models, limits=limits, totals=totals)
         pool = Pool(self.config.address, None, 1.0)
         self.lane = Lane(config=self.config, desk=desk, pool=pool, clients=set(), emptied=asyncio.Event())
         self.upstreams: list[MemoryTransport] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from proxy.ports import Limits, Totals
 from tests.proxy.fakes import MemoryDirectory, MemoryRecorder
 from tests.proxy.memory import Response, config, responses
 from tests.proxy.upstream import Answerer, Got, Piece, RawUpstream, plain, upstream
@@ -77,7 +78,13 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy(
-    answer: Answerer, *, listed: bool = True, secure: ssl.SSLContext | None = None, **changes: Any
+    answer: Answerer,
+    *,
+    listed: bool = True,
+    secure: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
+    totals: Totals | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Proxy]:
     """Run one. `listed`: vLLM lists its models; `secure`: it speaks TLS."""
     async with upstream(answer, secure) as raw:
@@ -88,7 +95,7 @@ async def proxy(
         scheme = "http" if secure is None else "https"
         settings = config(**{"upstream": f"{scheme}://127.0.0.1:{raw.port}", **changes})
         running.serving = asyncio.create_task(
-            serve(settings, running.recorder, running.directory, running.registry, started.set_result)
+            serve(settings, running.recorder, running.directory, running.registry, started.set_result, limits, totals)
         )
         try:
             async with asyncio.timeout(120):

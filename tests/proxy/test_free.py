@@ -61,6 +61,12 @@ async def test_a_key_with_models_sees_only_these() -> None:
     assert fleet.looks == 1, "a look a second is enough"
 
 
+async def test_a_plan_with_models_shows_only_these() -> None:
+    fleet = Fleet(None)
+    fleet.bench.directory.known[KEY] = Principal(KEY_RECORD, {}, plan_models=(frozenset("ab"), frozenset("bc")))
+    assert (await fleet.ask()).body == b'{"object":"list","data":[{"id":"b","parent":"a"}]}'
+
+
 async def test_a_key_that_may_use_none_sees_none() -> None:
     assert (await Fleet().ask()).body == b'{"object":"list","data":[]}'
 

@@ -27,6 +27,15 @@ def test_adapters_name_their_base() -> None:
     assert catalog.default == "base"
 
 
+def test_contexts_are_those_of_the_models_below() -> None:
+    assert read(load("models").body).contexts == {"tiny": 2048}
+    catalog = read(
+        b'{"data":[{"id":"base","parent":null,"max_model_len":2048},{"id":"sql","parent":"base","max_model_len":null},'
+        b'{"id":"other"},{"id":"lora","parent":"other"}]}'
+    )
+    assert catalog.contexts == {"base": 2048, "sql": 2048}
+
+
 class Upstream:
     def __init__(self) -> None:
         self.answers: list[tuple[int, bytes] | OSError] = []

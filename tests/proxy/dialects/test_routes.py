@@ -43,7 +43,7 @@ def test_a_route_that_nobody_decided_about_is_found() -> None:
 def test_nothing_is_decided_about_that_vllm_does_not_have() -> None:
     found = routes()
     assert set(REFUSED) <= set(found)
-    for route in table.ROUTES:
+    for route in [each for each in table.ROUTES if not each.own]:
         assert set(route.methods) - OURS <= set(found[route.path]), route.path
 
 
