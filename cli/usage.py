@@ -9,6 +9,7 @@ from cli.api_command import Answer, From, Most, Rows, To, api_command, asking, g
 from cli.client import Api, Json
 from cli.periods import moment, since
 from contracts.clock import utc_now
+from contracts.events import Decision
 from contracts.tables import SUMS
 
 NAMES: Final = 1000
@@ -73,7 +74,7 @@ def search_requests(
     tenant: Values = None,
     key: Values = None,
     model: Values = None,
-    decision: Values = None,
+    decision: Annotated[list[Decision] | None, typer.Option(help="Only this one; may be given again.")] = None,
     code: Values = None,
     status: Values = None,
     request_id: Values = None,
