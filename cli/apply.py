@@ -56,7 +56,7 @@ def _lines(changes: Iterator[Change]) -> Iterator[tuple[str, Json]]:
 
 
 def _notes(changes: list[Change], stray: int, *, dry_run: bool) -> list[str]:
-    signs = [change.sign for change in changes]
+    signs: list[str] = [change.sign for change in changes]
     said = [(signs.count(sign), f"to {verb}" if dry_run else f"{verb}d") for sign, verb in SIGNS.items()]
     notes = [", ".join(f"{count} {words}" for count, words in said if count) or "nothing to do"]
     if stray:

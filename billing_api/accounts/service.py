@@ -7,6 +7,7 @@ from sqlalchemy import Select, select
 from billing_api.accounts.models import Subject, Team, Tenant, User
 from billing_api.accounts.schemas import SubjectIn, SubjectPatch, SubjectQuery
 from billing_api.audit.actions import record
+from billing_api.db import LOCKED
 from billing_api.errors import Problem, not_found
 from billing_api.limits import plan_service as plans
 from billing_api.projection.revisions import stamp
@@ -36,7 +37,7 @@ async def create(unit: Unit, table: type[AnySubject], body: SubjectIn) -> AnySub
 
 async def find(unit: Unit, table: type[AnySubject], wanted: str, *, lock: bool = False) -> AnySubject:
     """Return a subject; raises a 404 problem."""
-    row = await unit.session.get(table, wanted, with_for_update=lock)
+    row = await unit.session.get(table, wanted, with_for_update=LOCKED if lock else None)
     if row is None:
         raise not_found(_KIND[table][0], wanted)
     return row

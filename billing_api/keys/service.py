@@ -7,6 +7,7 @@ from sqlalchemy import Select, select
 
 from billing_api.accounts import service as accounts
 from billing_api.audit.actions import record
+from billing_api.db import LOCKED
 from billing_api.errors import Problem, not_found
 from billing_api.keys.models import Key
 from billing_api.keys.schemas import KeyIn, KeyPatch, KeyQuery
@@ -44,7 +45,7 @@ async def create(unit: Unit, body: KeyIn) -> tuple[Key, str | None]:
 
 async def find(unit: Unit, wanted: str, *, lock: bool = False) -> Key:
     """Return a key; raises a 404 problem."""
-    row = await unit.session.get(Key, wanted, with_for_update=lock)
+    row = await unit.session.get(Key, wanted, with_for_update=LOCKED if lock else None)
     if row is None:
         raise not_found("key", wanted)
     return row

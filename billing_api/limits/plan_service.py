@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_api.accounts.models import Team, Tenant, User
 from billing_api.audit.actions import record
+from billing_api.db import LOCKED
 from billing_api.errors import Problem, not_found
 from billing_api.keys.models import Key
 from billing_api.limits.models import Limit, Plan, place
@@ -18,9 +19,12 @@ from billing_api.projection.revisions import stamp
 from billing_api.unit import Unit
 from contracts.ids import new_id
 
+_IN_USE: Final = select(Tenant.id).where(Tenant.status != "deleted")
 _HOLDERS: Final = (
-    *((table.plan, table.status != "deleted") for table in (Tenant, Team, User)),
-    (Key.plan, Key.revoked_at.is_(None)),
+    (Tenant.plan, Tenant.status != "deleted"),
+    (Team.plan, and_(Team.status != "deleted", Team.tenant.in_(_IN_USE))),
+    (User.plan, and_(User.status != "deleted", User.tenant.in_(_IN_USE))),
+    (Key.plan, and_(Key.revoked_at.is_(None), Key.tenant.in_(_IN_USE))),
 )
 """Where a plan is named, and whether that still counts."""
 
@@ -38,7 +42,7 @@ async def create(unit: Unit, body: PlanIn) -> Plan:
 
 async def find(unit: Unit, wanted: str, *, lock: bool = False) -> Plan:
     """Return a plan; raises a 404 problem."""
-    row = await unit.session.get(Plan, wanted, with_for_update=lock)
+    row = await unit.session.get(Plan, wanted, with_for_update=LOCKED if lock else None)
     if row is None:
         raise not_found("plan", wanted)
     return row
@@ -83,7 +87,7 @@ async def remove(unit: Unit, wanted: str) -> None:
     if row.status == "deleted":
         return
     if (users := await _users(unit.session, row.id)) > 0:
-        detail = f"{users} tenants, teams, users or keys have {row.id}: give them another plan first"
+        detail = f"{users} of tenants, teams, users and keys have {row.id}: give them another plan first"
         raise Problem(409, "plan_in_use", detail, count=users)
     row.status, row.updated_at = "deleted", unit.now
     await _set_limits(unit, row, [])

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_api.accounts.models import Subject, Team, Tenant, User
 from billing_api.audit.actions import record
+from billing_api.db import LOCKED
 from billing_api.errors import Problem, not_found
 from billing_api.keys.models import Key
 from billing_api.limits.models import Limit
@@ -94,7 +95,7 @@ async def _own(unit: Unit, wanted: str) -> tuple[Limit, Holder]:
         raise Problem(
             409, "limit_of_plan", f"{row.id} belongs to {row.holder}: change that plan's limits", id=row.holder
         )
-    holder: Holder | None = await unit.session.get(_TABLES[row.kind], row.holder, with_for_update=True)
+    holder: Holder | None = await unit.session.get(_TABLES[row.kind], row.holder, with_for_update=LOCKED)
     found = await unit.session.get(Limit, wanted, populate_existing=True)  # as it is under the lock
     if holder is None or found is None:
         raise not_found("limit", wanted)
@@ -103,7 +104,7 @@ async def _own(unit: Unit, wanted: str) -> tuple[Limit, Holder]:
 
 async def _holder(unit: Unit, kind: SubjectKind, wanted: str) -> Holder:
     """Return the row of a subject, locked; refuse one that does not exist or has ended."""
-    row: Holder | None = await unit.session.get(_TABLES[kind], wanted, with_for_update=True)
+    row: Holder | None = await unit.session.get(_TABLES[kind], wanted, with_for_update=LOCKED)
     if row is None:
         raise Problem(422, f"unknown_{kind}", f"there is no {kind} {wanted!r}")
     if isinstance(row, Key) and row.revoked_at is not None:

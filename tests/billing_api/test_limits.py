@@ -1,5 +1,6 @@
 """Limits: created, changed, ended, listed; what makes no sense is refused in words; in Redis when the answer comes."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -197,3 +198,22 @@ async def test_limits_come_back_with_a_rebuilt_projection(api: Api, redis: Redis
     (raw,) = [await redis.hget(name, "record") for name in await redis.keys("wb:key:*")]
     assert raw is not None
     assert key_decoder.decode(raw).limits[0].amount == 10_000
+
+
+async def test_of_many_at_once_one_limit_is_made_and_nobody_is_held_up(api: Api, redis: Redis) -> None:
+    tenant = await api.tenant()
+    limit = {"subject": {"tenant": tenant}, **TOKENS}
+    requests = [
+        request
+        for number in range(8)
+        for request in (
+            api.http.post("/v1/limits", json=limit),
+            api.http.post("/v1/keys", json={"tenant": tenant}),
+            api.http.patch(f"/v1/tenants/{tenant}", json={"cost_center": str(number)}),
+        )
+    ]
+    answers = [answer.status_code for answer in await asyncio.gather(*requests)]
+    assert sorted(answers[0::3]) == [201, *[409] * 7]
+    assert set(answers[1::3]) == {201}
+    assert set(answers[2::3]) == {200}
+    assert len(await limits_of(redis, "tenant", tenant)) == 1

@@ -78,6 +78,9 @@ async def test_a_plan_ends_when_nobody_has_it(api: Api, redis: Redis) -> None:
     key = (await api.post("/v1/keys", {"tenant": tenant, "plan": plan}))["id"]
     response = await api.http.delete(f"/v1/plans/{plan}")
     assert (response.status_code, response.json()["code"], response.json()["count"]) == (409, "plan_in_use", 2)
+    other = await api.tenant()
+    await api.post("/v1/teams", {"tenant": other, "name": "t", "plan": plan})
+    await api.http.delete(f"/v1/tenants/{other}")  # and with it whatever it has
     await api.patch(f"/v1/tenants/{tenant}", {"plan": None})
     await api.post(f"/v1/keys/{key}/revoke", status=200)
     for _ in range(2):
