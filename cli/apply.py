@@ -26,12 +26,17 @@ def apply_file(
 ) -> Answer:
     """Make tenants, teams, users, plans, limits and price books what a file says, and print the difference.
 
-    A line starts with + (created), ~ (changed) or - (deleted). A second run has nothing to do. What the file names is found by
-    external_id, else by name; a field that is left out has its default, but for status and external_id, which stay. Nothing is
-    done before the whole file is known to be sound.
+    Lines start with + (created), ~ (changed) or - (deleted). A second run has nothing to do.
 
-    --prune deletes plans and tenants that the file does not name, and of its own tenants the teams, users and limits; never
-    keys, the limits of keys, or price books.
+    Nothing is done before the whole file is known to be sound.
+
+    Things are found by external_id, else by name. A field that is left out has its default;
+    only status and external_id stay as they are.
+
+    --prune deletes plans and tenants that the file does not name,
+    and of its own tenants the teams, users and limits; never keys, their limits, or price books.
+
+    deploy/examples/fleet.yaml shows all that a file can say.
 
     Example: weighbridge apply -f fleet.yaml --dry-run
     """

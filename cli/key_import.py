@@ -33,8 +33,8 @@ def import_keys(
 ) -> Answer:
     """Take keys that clients already have, so that no client needs a new one. Only their HMAC is stored.
 
-    A key that is stored already is left as it is, so that an import can be repeated. What is given beside the file holds
-    for each key that is taken.
+    A key that is stored already is left as it is, so that an import can be repeated.
+    What is given beside the file holds for each key that is taken.
 
     Example: weighbridge key import keys.txt --tenant ten_01j…
     """

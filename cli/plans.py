@@ -40,7 +40,7 @@ def create(
 ) -> Answer:
     """Create a plan. Each tenant, team, user or key that has it has its own count of its limits.
 
-    Limits with more to say (mode, precision, what happens when they are reached) are written in a file: weighbridge apply.
+    Limits with more to say (mode, precision, …) are written in a file: weighbridge apply.
 
     Example: weighbridge plan create standard --limit total_tokens/minute=100000 --limit concurrency=8 --max-tokens 4096
     """
