@@ -21,6 +21,8 @@ from billing_api.audit import endpoints as audit
 from billing_api.db import Database
 from billing_api.invoices import endpoints as invoices
 from billing_api.keys import endpoints as keys
+from billing_api.limits import endpoints as limits
+from billing_api.limits import plan_endpoints as plans
 from billing_api.observe import Observed
 from billing_api.prices import endpoints as prices
 from billing_api.projection.repair import Projector
@@ -38,8 +40,8 @@ Errors are problems (RFC 9457) with a stable `code`. Lists come in pages: follow
 A POST may carry `Idempotency-Key`: repeated with the same body it gives the stored answer, marked `idempotent-replayed: true`
 (an answer with a secret is never repeated: 409 `secret_already_shown`); with another body 422; while the first runs 409.
 
-An answer to a change of keys, tenants, teams or users is sent after the proxies' Redis has been told. When Redis is away, the
-change is stored all the same, and `x-weighbridge-projection: pending` says that the proxies will learn of it later.
+An answer to a change of keys, tenants, teams, users, plans or limits is sent after the proxies' Redis has been told. When Redis
+is away, the change is stored all the same, and `x-weighbridge-projection: pending` says that the proxies learn of it later.
 """
 log = structlog.get_logger()
 _PROBLEM: Final[dict[int | str, dict[str, Any]]] = {
@@ -51,6 +53,8 @@ ROUTERS: Final = (
     teams.router,
     users.router,
     keys.router,
+    plans.router,
+    limits.router,
     prices.asking,
     prices.router,
     usage.router,

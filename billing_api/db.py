@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import DateTime, Engine, MetaData, String, event
 from sqlalchemy.engine import Connection, Dialect, make_url
@@ -19,6 +19,9 @@ from sqlalchemy.types import TypeDecorator
 from contracts import money
 
 _WRITING = "weighbridge_writing"
+LOCKED: Final = {"key_share": True}
+"""`with_for_update` of a row that is to be changed: others may go on to refer to it. With a plain FOR UPDATE, who holds the
+revision and inserts a row that refers to this one would wait for who holds this one and wants the revision."""
 
 
 class Base(DeclarativeBase):

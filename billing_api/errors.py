@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problems: a domain raises `Problem` with a stable code, and this file alone turns it into an answer."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from billing_api.wire import FORMS
 from contracts.money import MoneyError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -96,13 +98,22 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     found = [  # without `input` and `ctx`: they may hold a secret
-        {"field": _plain(".".join(str(part) for part in details["loc"])), "detail": _plain(details["msg"])}
+        {"field": _plain(".".join(str(part) for part in details["loc"])), "detail": _plain(_words(details))}
         for details in error.errors()[:20]
     ]
     if any(details["type"] == "json_invalid" for details in error.errors()):
         return answer(request, Problem(400, "invalid_json", "the body is not JSON", errors=found))
     first = f"{found[0]['field']}: {found[0]['detail']}" if found else "the request is not valid"
     return answer(request, Problem(422, "invalid_request", first, errors=found))
+
+
+def _words(details: Mapping[str, Any]) -> str:
+    """Return what is wrong with a field, without what only programmers understand."""
+    if details["type"] == "string_pattern_mismatch":
+        return FORMS.get(details["ctx"]["pattern"], "not of the right form")
+    if details["type"] == "extra_forbidden":
+        return "there is no such field"
+    return str(details["msg"]).removeprefix("Value error, ")
 
 
 def _plain(text: str) -> str:

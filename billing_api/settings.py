@@ -1,6 +1,9 @@
 """What the billing API needs to know to start."""
 
+from typing import Annotated
+
 from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
 
 from contracts.settings import ClickHouseSettings, DatabaseSettings, PepperSettings, RedisSettings
 
@@ -14,6 +17,15 @@ class ApiSettings(DatabaseSettings, RedisSettings, ClickHouseSettings, PepperSet
         pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}$",
         description="HOST:PORT to listen on (--listen)",
     )
+
+    free_paths: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="as proxies have it: further paths that a key's `endpoints` may name"
+    )
+
+    @field_validator("free_paths", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("api_listen")
     @classmethod

@@ -18,6 +18,7 @@ from starlette.types import Message, Receive
 from billing_api import auth, idempotency
 from billing_api.errors import Problem
 from billing_api.projection import revisions
+from billing_api.projection.records import entries
 from billing_api.services import Services
 
 PENDING: Final = "x-weighbridge-projection"
@@ -130,10 +131,10 @@ async def _work(
         response = await handle(request)
         if writes and claim is not None:
             await idempotency.complete(unit.session, claim, response, unit.secret_of)
-        touched = revisions.touched(unit.session)
+        news = await entries(unit.session, revisions.touched(unit.session))
     if not writes and claim is not None:
         async with opener.services.database.writing() as session:
             await idempotency.complete(session, claim, response, None)
-    if touched and not await opener.services.projector.push(touched):
+    if news and not await opener.services.projector.push(news):
         response.headers[PENDING] = "pending"
     return response

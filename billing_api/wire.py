@@ -28,6 +28,21 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _YEARS: Final = range(1971, 2105)  # what ClickHouse's DateTime holds, with a year to spare for zones
 
 
+_ID: Final = r"^[a-z]{1,8}_[0-9a-z]{1,64}$"
+_CURRENCY: Final = r"^[A-Z]{3}$"
+_TAG: Final = r"^[A-Za-z0-9_.-]{1,64}$"
+KEY_FORM: Final = r"^[\x21-\x7e]{16,512}$"
+MONTH: Final = r"^20\d\d-(0[1-9]|1[0-2])$"
+FORMS: Final = {
+    _ID: "give an id, such as ten_01j2…",
+    _CURRENCY: "give an ISO 4217 code, such as EUR",
+    _TAG: "the name of a tag has 1 to 64 letters, digits, dots, dashes and underscores",
+    KEY_FORM: "a key has 16 to 512 printable ASCII characters and no spaces",
+    MONTH: "give a month, such as 2026-11",
+}
+"""What each pattern asks for, in words: patterns are for programs."""
+
+
 class Body(BaseModel):
     """A request's body. A field that we do not know is a mistake, not something to ignore."""
 
@@ -89,17 +104,17 @@ _AMOUNT_SCHEMA: Final = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$", "examp
 
 Text = Annotated[StrictStr, StringConstraints(max_length=1024), AfterValidator(_printable)]
 Name = Annotated[StrictStr, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
-Id = Annotated[StrictStr, StringConstraints(pattern=r"^[a-z]{1,8}_[0-9a-z]{1,64}$")]
+Id = Annotated[StrictStr, StringConstraints(pattern=_ID)]
 Wanted = Annotated[str, Path(max_length=512), AfterValidator(_printable)]
 """An id in a path: anything that can be looked for."""
 
 Count = Annotated[StrictInt, Field(ge=0, le=10**15)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(lambda moment: moment.astimezone(UTC))]
 Zone = Annotated[StrictStr, StringConstraints(max_length=64), AfterValidator(_zone)]
-Currency = Annotated[StrictStr, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_currency)]
+Currency = Annotated[StrictStr, StringConstraints(pattern=_CURRENCY), AfterValidator(_currency)]
 Tags = Annotated[
     dict[
-        Annotated[StrictStr, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")],
+        Annotated[StrictStr, StringConstraints(pattern=_TAG)],
         Annotated[StrictStr, StringConstraints(max_length=256), AfterValidator(_printable)],
     ],
     Field(max_length=16),

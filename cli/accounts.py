@@ -8,12 +8,15 @@ from cli.api_command import (
     Answer,
     MaybeTenant,
     Most,
+    Plan,
     Rows,
     Tag,
     Team,
     Tenant,
     api_command,
     check_currency,
+    cleared,
+    clearing,
     given,
     group,
     tags,
@@ -30,6 +33,7 @@ COLUMNS: Final = (
     "tenant",
     "team",
     "status",
+    "plan",
     "time_zone",
     "currency",
     "cost_center",
@@ -43,6 +47,7 @@ Currency = Annotated[
 ]
 CostCenter = Annotated[str | None, typer.Option(help="For your books.")]
 ExternalId = Annotated[str | None, typer.Option(help="Its id in your systems.")]
+Clear = Annotated[list[str] | None, clearing("plan", "cost_center", "external_id")]
 Status = Annotated[str | None, typer.Option(help="active, suspended or deleted.")]
 
 
@@ -53,6 +58,7 @@ def create_tenant(
     *,
     time_zone: Zone = None,
     currency: Currency = None,
+    plan: Plan = None,
     cost_center: CostCenter = None,
     external_id: ExternalId = None,
     tag: Tag = None,
@@ -61,9 +67,8 @@ def create_tenant(
 
     Example: weighbridge tenant create Search --time-zone Europe/Berlin --currency EUR
     """
-    fields = given(
-        time_zone=time_zone, currency=currency, cost_center=cost_center, external_id=external_id, tags=tags(tag)
-    )
+    fields = given(time_zone=time_zone, currency=currency, plan=plan, cost_center=cost_center)
+    fields |= given(external_id=external_id, tags=tags(tag))
     return api.post("/v1/tenants", {"name": name, **fields})
 
 
@@ -73,6 +78,7 @@ def create_team(
     name: Name,
     *,
     tenant: Tenant,
+    plan: Plan = None,
     cost_center: CostCenter = None,
     external_id: ExternalId = None,
     tag: Tag = None,
@@ -81,7 +87,7 @@ def create_team(
 
     Example: weighbridge team create Ranking --tenant ten_01j…
     """
-    fields = given(cost_center=cost_center, external_id=external_id, tags=tags(tag))
+    fields = given(plan=plan, cost_center=cost_center, external_id=external_id, tags=tags(tag))
     return api.post("/v1/teams", {"name": name, "tenant": tenant, **fields})
 
 
@@ -92,6 +98,7 @@ def create_user(
     *,
     tenant: Tenant,
     team: Team = None,
+    plan: Plan = None,
     cost_center: CostCenter = None,
     external_id: ExternalId = None,
     tag: Tag = None,
@@ -100,7 +107,7 @@ def create_user(
 
     Example: weighbridge user create ada --tenant ten_01j… --team team_01j…
     """
-    fields = given(team=team, cost_center=cost_center, external_id=external_id, tags=tags(tag))
+    fields = given(team=team, plan=plan, cost_center=cost_center, external_id=external_id, tags=tags(tag))
     return api.post("/v1/users", {"name": name, "tenant": tenant, **fields})
 
 
@@ -135,12 +142,14 @@ def _common(app: typer.Typer, kind: str, example: str) -> None:
         wanted: identity,
         *,
         name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+        plan: Plan = None,
         cost_center: CostCenter = None,
         external_id: ExternalId = None,
         tag: Tag = None,
+        clear: Clear = None,
     ) -> Answer:
-        fields = given(name=name, cost_center=cost_center, external_id=external_id, tags=tags(tag))
-        return api.patch(f"/v1/{kind}s/{wanted}", fields)
+        fields = given(name=name, plan=plan, cost_center=cost_center, external_id=external_id, tags=tags(tag))
+        return api.patch(f"/v1/{kind}s/{wanted}", fields | cleared(clear))
 
     def suspend(api: Api, wanted: identity) -> Answer:
         return api.patch(f"/v1/{kind}s/{wanted}", {"status": "suspended"})

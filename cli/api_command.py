@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,7 +11,7 @@ import typer
 
 from cli.client import DATA_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Json, connect
 from cli.errors import CommandError
-from cli.output import JsonFlag, print_record, print_rows
+from cli.output import JsonFlag, print_lines, print_record, print_rows
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,15 @@ class Rows:
     notes: Sequence[str] = ()
 
 
-Answer = Rows | Json
+@dataclass(frozen=True)
+class Lines:
+    """Lines that come one by one, each with what programs read instead, and what is to be said in the end on stderr."""
+
+    lines: Iterator[tuple[str, Json]]
+    notes: Sequence[str] = ()
+
+
+Answer = Rows | Lines | Json
 _SHARED: Final = {
     "api_url": Annotated[str | None, typer.Option(help=f"The billing API; or {URL_VARIABLE}.")],
     "api_token": Annotated[str | None, typer.Option(help=f"Its token; better {TOKEN_VARIABLE}, which nobody sees.")],
@@ -48,13 +56,7 @@ def asking(function: Callable[..., Answer]) -> Callable[..., None]:
     def run(**flags: Any) -> None:
         as_json = flags.pop("as_json")
         with connect(*(flags.pop(flag) for flag in ("api_url", "api_token", "data_dir"))) as api:
-            answer = function(api, **flags)
-        if isinstance(answer, Rows):
-            print_rows(answer.rows, answer.columns, as_json=as_json)
-            for note in answer.notes:
-                typer.echo(note, err=True)
-        else:
-            print_record(answer, as_json=as_json)
+            _print(function(api, **flags), as_json=as_json)
 
     own = list(inspect.signature(function).parameters.values())[1:]
     shared = [
@@ -68,6 +70,17 @@ def asking(function: Callable[..., Answer]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    if isinstance(answer, Rows):
+        print_rows(answer.rows, answer.columns, as_json=as_json)
+    elif isinstance(answer, Lines):
+        print_lines(answer.lines, as_json=as_json)
+    else:
+        print_record(answer, as_json=as_json)
+    for note in getattr(answer, "notes", ()):
+        typer.echo(note, err=True)
 
 
 def group(name: str, summary: str) -> typer.Typer:
@@ -91,6 +104,24 @@ def tags(pairs: Sequence[str] | None) -> dict[str, str] | None:
     return found
 
 
+def clearing(*fields: str) -> Any:
+    """Return the option that empties one of these fields."""
+
+    def check(chosen: list[str] | None) -> list[str] | None:
+        for field in chosen or ():
+            if field not in fields:
+                raise CommandError(f"--clear {field}: it clears {', '.join(fields)}", 2)
+        return chosen
+
+    says = f"Empty this field, one of {', '.join(fields)}; may be given again."
+    return typer.Option("--clear", help=says, callback=check)
+
+
+def cleared(fields: Sequence[str] | None) -> Json:
+    """Return the fields that are to be emptied."""
+    return dict.fromkeys(fields or ())
+
+
 def _id(kind: str, prefix: str) -> Any:
     """Return the option of an id; what cannot be one is as unknown as an id that nobody gave out."""
 
@@ -107,6 +138,7 @@ Tenant = Annotated[str, _id("tenant", "ten")]
 MaybeTenant = Annotated[str | None, _id("tenant", "ten")]
 Team = Annotated[str | None, _id("team", "team")]
 User = Annotated[str | None, _id("user", "user")]
+Plan = Annotated[str | None, _id("plan", "plan")]
 
 
 def check_currency(code: str | None) -> str | None:

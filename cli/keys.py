@@ -1,26 +1,46 @@
 """`weighbridge key`."""
 
-import sys
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from cli.api_command import Answer, MaybeTenant, Most, Rows, Tag, Team, Tenant, User, api_command, given, group, tags
+from cli.api_command import (
+    Answer,
+    MaybeTenant,
+    Most,
+    Plan,
+    Rows,
+    Tag,
+    Team,
+    Tenant,
+    User,
+    api_command,
+    cleared,
+    clearing,
+    given,
+    group,
+)
 from cli.client import Api
-from cli.errors import CommandError
-from cli.output import progress
+from cli.key_import import import_keys
+from cli.key_rights import Addresses, Endpoints, Expires, Models, rights
 
 key: Final = group("key", "API keys.")
 
-COLUMNS: Final = ("id", "name", "tenant", "team", "user", "status", "hint", "imported", "expires_at", "created_at")
-MIN_SECRET: Final = 16
-MAX_SECRET: Final = 512
+COLUMNS: Final = (
+    "id",
+    "name",
+    "tenant",
+    "team",
+    "user",
+    "status",
+    "plan",
+    "hint",
+    "imported",
+    "expires_at",
+    "created_at",
+)
+Clear = Annotated[list[str] | None, clearing("plan", "expires_at", "models", "endpoints", "addresses")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="Id of the key (key_…).")]
-Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be given again.")]
-Endpoints = Annotated[list[str] | None, typer.Option("--endpoint", help="Only this path; may be given again.")]
-Addresses = Annotated[list[str] | None, typer.Option("--address", help="Only from this network; may be given again.")]
-Expires = Annotated[str | None, typer.Option(help="When it ends, such as 2027-01-01T00:00:00Z.")]
 
 
 @api_command(key, "create")
@@ -31,6 +51,8 @@ def create(
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     team: Team = None,
     user: User = None,
+    plan: Plan = None,
+    environment: Annotated[str | None, typer.Option(help="live or test: stands in the key. Default: live.")] = None,
     expires_at: Expires = None,
     model: Models = None,
     endpoint: Endpoints = None,
@@ -41,45 +63,12 @@ def create(
 
     Example: weighbridge key create --tenant ten_01j… --name ci --model llama
     """
-    fields = given(name=name, team=team, user=user, expires_at=expires_at, tags=tags(tag))
-    fields |= given(models=model, endpoints=endpoint, addresses=address)
+    fields = given(name=name, team=team, user=user, environment=environment)
+    fields |= rights(plan, expires_at, model, endpoint, address, tag)
     return api.post("/v1/keys", {"tenant": tenant, **fields})
 
 
-@api_command(key, "import")
-def import_keys(
-    api: Api,
-    file: Annotated[Path, typer.Argument(help="A line for each key: the key, then perhaps a name. `-`: stdin.")],
-    *,
-    tenant: Tenant,
-    team: Team = None,
-    user: User = None,
-) -> Answer:
-    """Take keys that clients already have, so that no client needs a new one. Only their HMAC is stored.
-
-    A key that is stored already is left as it is, so that an import can be repeated.
-
-    Example: weighbridge key import keys.txt --tenant ten_01j…
-    """
-    lines = _secrets(file)
-    rows = []
-    with progress("Importing", len(lines)) as done:
-        for count, (number, secret, name) in enumerate(lines, 1):
-            fields = given(team=team, user=user, name=name)
-            try:
-                rows.append(api.post("/v1/keys", {"tenant": tenant, "secret": secret, **fields}))
-            except CommandError as error:
-                if error.code != "key_exists":
-                    raise CommandError(
-                        f"{file}, line {number}: {error}; those before it are in", error.status
-                    ) from None
-            done(count)
-    there = len(lines) - len(rows)
-    typer.echo(
-        f"{len(rows)} imported" + (f", {there} {'was' if there == 1 else 'were'} there already" if there else ""),
-        err=True,
-    )
-    return Rows([{**row, "secret": None} for row in rows], COLUMNS)
+api_command(key, "import")(import_keys)
 
 
 @api_command(key, "list")
@@ -98,6 +87,28 @@ def show(api: Api, wanted: KeyId) -> Answer:
     Example: weighbridge key show key_01j…
     """
     return api.get(f"/v1/keys/{wanted}")
+
+
+@api_command(key, "set")
+def change(
+    api: Api,
+    wanted: KeyId,
+    *,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    plan: Plan = None,
+    expires_at: Expires = None,
+    model: Models = None,
+    endpoint: Endpoints = None,
+    address: Addresses = None,
+    tag: Tag = None,
+    clear: Clear = None,
+) -> Answer:
+    """Change what a key may do, at every proxy within a second; what is not given stays. Lists are replaced as a whole.
+
+    Example: weighbridge key set key_01j… --address 10.0.0.0/8 --clear models
+    """
+    fields = rights(plan, expires_at, model, endpoint, address, tag)
+    return api.patch(f"/v1/keys/{wanted}", given(name=name) | fields | cleared(clear))
 
 
 @api_command(key, "rotate")
@@ -120,26 +131,3 @@ def revoke(api: Api, wanted: KeyId) -> Answer:
     Example: weighbridge key revoke key_01j…
     """
     return api.post(f"/v1/keys/{wanted}/revoke")
-
-
-def _secrets(file: Path) -> list[tuple[int, str, str | None]]:
-    """Return number, key and name of each line that holds a key; raises CommandError when one cannot be a key."""
-    found = []
-    for number, line in enumerate(_text(file).splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        secret, *name = line.split(maxsplit=1)
-        if not (MIN_SECRET <= len(secret) <= MAX_SECRET and secret.isascii() and secret.isprintable()):
-            wanted = f"{MIN_SECRET} to {MAX_SECRET} ASCII letters, digits and signs"
-            raise CommandError(f"{file}, line {number}: this is no key: a key is {wanted}; nothing was imported", 2)
-        found.append((number, secret, name[0].strip() if name else None))
-    if not found:
-        raise CommandError(f"{file} holds no keys: write one a line", 2)
-    return found
-
-
-def _text(file: Path) -> str:
-    try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} cannot be read: {error}", 2) from error

@@ -43,6 +43,16 @@ def print_record(record: Row, *, as_json: bool) -> None:
         print_rows(rows, list(rows[0]), as_json=False)
 
 
+def print_lines(lines: Iterator[tuple[str, Row]], *, as_json: bool) -> None:
+    """Print each line when it comes, or as JSON, when all are there, what stands for them."""
+    if as_json:
+        print_json([data for _, data in lines])
+        return
+    for line, _ in lines:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
 def _print_cells(header: Sequence[str] | None, lines: Sequence[Sequence[str]]) -> None:
     """Print an aligned table to a terminal, tabs between the cells to anything else."""
     if not sys.stdout.isatty():

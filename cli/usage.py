@@ -1,14 +1,16 @@
 """`weighbridge usage` and `weighbridge audit`: the questions people ask."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
 from cli.api_command import Answer, From, Most, Rows, To, api_command, asking, given, group
 from cli.client import Api, Json
+from cli.errors import CommandError
 from cli.periods import moment, since
 from contracts.clock import utc_now
+from contracts.events import Decision
 from contracts.tables import SUMS
 
 NAMES: Final = 1000
@@ -17,6 +19,20 @@ NAMES: Final = 1000
 audit: Final = group("audit", "Who did what, when.")
 
 Values = Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")]
+DECISIONS: Final = get_args(Decision)
+
+
+def _check_decisions(chosen: list[str] | None) -> list[str] | None:
+    for decision in chosen or ():
+        if decision not in DECISIONS:
+            raise CommandError(f"--decision {decision}: give one of {', '.join(DECISIONS)}", 2)
+    return chosen
+
+
+Decisions = Annotated[
+    list[str] | None,
+    typer.Option(help=f"One of {', '.join(DECISIONS)}; may be given again.", callback=_check_decisions),
+]
 Start = Annotated[str, typer.Option("--from", help="A time, a date, or how long ago: 90m, 24h, 7d.")]
 ACTIONS: Final = ("at", "actor", "action", "target", "details")
 REQUESTS: Final = ("event_time", "tenant", "key", "model", "endpoint", "decision", "status", "code", "client_address")
@@ -73,7 +89,7 @@ def search_requests(
     tenant: Values = None,
     key: Values = None,
     model: Values = None,
-    decision: Values = None,
+    decision: Decisions = None,
     code: Values = None,
     status: Values = None,
     request_id: Values = None,

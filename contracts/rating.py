@@ -45,7 +45,7 @@ class Price:
         if self.per < 1 or str(self.per).strip("0") != "1":
             raise MoneyError(f"per must be a power of ten, so that amounts are exact; got {self.per}")
         if self.price < 0:
-            raise MoneyError("a price cannot be negative; give a credit instead")
+            raise MoneyError("a price is 0 or more")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class Subject(Projected):
     name: Mapped[str]
     status: Mapped[str]
     tags: Mapped[dict[str, str]] = mapped_column(JSON)
+    plan: Mapped[str | None] = mapped_column(ForeignKey("plans.id"), index=True)
     cost_center: Mapped[str | None]
     external_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(Moment)

@@ -14,6 +14,7 @@ class SubjectIn(Body):
 
     name: Name
     tags: Tags = Field(default_factory=dict)
+    plan: Id | None = None
     cost_center: Name | None = None
     external_id: Name | None = None
 
@@ -44,6 +45,7 @@ class SubjectPatch(Body):
     name: Name = ""
     status: Literal["active", "suspended"] = "active"
     tags: Tags = Field(default_factory=dict)
+    plan: Id | None = None
     cost_center: Name | None = None
     external_id: Name | None = None
 
@@ -53,6 +55,8 @@ class SubjectQuery(Listing):
 
     status: Status | None = None
     external_id: Name | None = None
+    name: Name | None = None
+    plan: Id | None = None
 
 
 class MemberQuery(SubjectQuery):
@@ -80,6 +84,7 @@ class SubjectView(View):
     name: str
     status: Status
     tags: dict[str, str]
+    plan: str | None
     cost_center: str | None
     external_id: str | None
     created_at: Moment

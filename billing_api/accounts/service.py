@@ -7,7 +7,9 @@ from sqlalchemy import Select, select
 from billing_api.accounts.models import Subject, Team, Tenant, User
 from billing_api.accounts.schemas import SubjectIn, SubjectPatch, SubjectQuery
 from billing_api.audit.actions import record
+from billing_api.db import LOCKED
 from billing_api.errors import Problem, not_found
+from billing_api.limits import plan_service as plans
 from billing_api.projection.revisions import stamp
 from billing_api.unit import Unit
 from contracts.ids import new_id
@@ -26,6 +28,7 @@ async def create(unit: Unit, table: type[AnySubject], body: SubjectIn) -> AnySub
     kind, prefix = _KIND[table]
     fields = body.model_dump()
     await _check_owners(unit, fields)
+    await plans.check(unit, body.plan)
     row = table(**fields, id=new_id(prefix, unit.now_ms), status="active", created_at=unit.now, updated_at=unit.now)
     await stamp(unit.session, row)
     record(unit, f"{kind}.create", row.id, body.model_dump(mode="json"))
@@ -34,7 +37,7 @@ async def create(unit: Unit, table: type[AnySubject], body: SubjectIn) -> AnySub
 
 async def find(unit: Unit, table: type[AnySubject], wanted: str, *, lock: bool = False) -> AnySubject:
     """Return a subject; raises a 404 problem."""
-    row = await unit.session.get(table, wanted, with_for_update=lock)
+    row = await unit.session.get(table, wanted, with_for_update=LOCKED if lock else None)
     if row is None:
         raise not_found(_KIND[table][0], wanted)
     return row
@@ -47,6 +50,7 @@ async def change(unit: Unit, table: type[AnySubject], wanted: str, body: Subject
     changes = body.model_dump(exclude_unset=True)
     if changes.get("team") is not None and isinstance(row, User):
         await _check_owners(unit, {"tenant": row.tenant, "team": changes["team"]})
+    await plans.check(unit, changes.get("plan"))
     for name, value in changes.items():
         setattr(row, name, value)
     row.updated_at = unit.now

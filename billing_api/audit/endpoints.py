@@ -6,24 +6,26 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 
 from billing_api.audit.models import Action
+from billing_api.audit.requests import search
 from billing_api.audit.schemas import ActionQuery, ActionView, RequestQuery
 from billing_api.paging import page
 from billing_api.unit import Work, WorkRoute
-from billing_api.usage.events import newest
 from billing_api.usage.schemas import EventPage
 from billing_api.usage.windows import bounded
 from billing_api.wire import Page
-from contracts import tables
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=WorkRoute)
 
 
 @router.get("/requests")
 async def search_requests(unit: Work, asked: Annotated[RequestQuery, Query()]) -> EventPage:
-    """Search what was asked of the fleet, also what was denied, newest first."""
+    """Search what was asked of the fleet, also what was denied, newest first.
+
+    `status` of an admitted request is that of its answer, once it has ended.
+    """
     window = bounded(asked.start, asked.end, unit.now)
-    found = await newest(unit.services.ledger, tables.REQUESTS, window, asked.filters, asked)
-    return EventPage(data=found[0], next_cursor=found[1])
+    rows, cursor = await search(unit.services.ledger, window, asked)
+    return EventPage(data=rows, next_cursor=cursor)
 
 
 @router.get("/actions")

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from billing_api.paging import Listing
 from billing_api.usage.schemas import Values
 from billing_api.wire import Moment, Name, View
+from contracts.events import Decision
 
 
 class ActionQuery(Listing):
@@ -34,7 +35,7 @@ class RequestQuery(Listing):
     model: Values = Field(default_factory=list)
     endpoint: Values = Field(default_factory=list)
     instance: Values = Field(default_factory=list)
-    decision: Values = Field(default_factory=list)
+    decision: list[Decision] = Field(default_factory=list)
     code: Values = Field(default_factory=list)
     request_id: Values = Field(default_factory=list)
     client_address: Values = Field(default_factory=list)
@@ -42,8 +43,8 @@ class RequestQuery(Listing):
 
     @property
     def filters(self) -> dict[str, list[str] | list[int]]:
-        """Allowed values by column."""
-        names = set(type(self).model_fields) - {"limit", "cursor", "start", "end"}
+        """Allowed values by column, but for `status`, which a request event alone does not know."""
+        names = set(type(self).model_fields) - {"limit", "cursor", "start", "end", "status"}
         return {name: getattr(self, name) for name in sorted(names) if getattr(self, name)}
 
 

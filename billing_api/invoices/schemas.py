@@ -6,10 +6,10 @@ from pydantic import ConfigDict, Field, StrictBool, StrictStr, StringConstraints
 
 from billing_api.paging import Listing
 from billing_api.prices.schemas import LineView, Sums, UnpricedView
-from billing_api.wire import Amount, Body, Id, Moment, View
+from billing_api.wire import MONTH, Amount, Body, Id, Moment, View
 
 Status = Literal["draft", "finalized", "void"]
-Month = Annotated[StrictStr, StringConstraints(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
+Month = Annotated[StrictStr, StringConstraints(pattern=MONTH)]
 
 
 class PeriodIn(Body):

@@ -23,6 +23,7 @@ class Key(Projected, Base):
     imported: Mapped[bool]
     replaces: Mapped[str | None] = mapped_column(ForeignKey("keys.id"), index=True)
     tags: Mapped[dict[str, str]] = mapped_column(JSON)
+    plan: Mapped[str | None] = mapped_column(ForeignKey("plans.id"), index=True)
     models: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     endpoints: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     addresses: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))

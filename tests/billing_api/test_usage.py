@@ -309,8 +309,26 @@ async def test_requests_are_searched(api: Api, ledger: TestLedger) -> None:
     assert await found(model="a") == [denied]
     assert await found(request_id=unknown) == [unknown]
     assert len(await found(limit=1)) == 1
-    for bad in ({"status": "teapot"}, {"status": 99}, {"colour": "red"}):
+    assert await found(decision=["denied", "admitted"]) != []
+    for bad in ({"status": "teapot"}, {"status": 99}, {"colour": "red"}, {"decision": "refused"}):
         assert (await api.get("/v1/audit/requests", 422, **WINDOW, **bad))["code"] == "invalid_request"
+
+
+async def test_an_admitted_request_shows_how_it_was_answered(api: Api, ledger: TestLedger) -> None:
+    tenant = await api.tenant()
+    answered = ledger.ask(at(1), tenant, request_id="req_answered")
+    ledger.use(at(1), tenant, request_id="req_answered", status=200)
+    running = ledger.ask(at(2), tenant)
+    denied = ledger.ask(at(3), tenant, decision="denied", status=429, code="rate_limit_exceeded")
+
+    async def statuses(**filters: Any) -> dict[str, int | None]:
+        rows = (await api.get("/v1/audit/requests", **WINDOW, **filters))["data"]
+        return {row["request_id"]: row["status"] for row in rows}
+
+    assert await statuses() == {denied: 429, running: None, "req_answered": 200}
+    assert await statuses(status=200) == {"req_answered": 200}
+    assert await statuses(status=[200, 429]) == {denied: 429, "req_answered": 200}
+    assert answered == "req_answered"
 
 
 async def test_clickhouse_coming_back_is_used_again(api: Api, ledger: TestLedger) -> None:

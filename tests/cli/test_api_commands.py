@@ -40,6 +40,89 @@ def page(*rows):
             ["key", "rotate", "key_1", "--overlap-seconds", "60"],
             ("POST", "/v1/keys/key_1/rotate", {"overlap_seconds": 60}),
         ),
+        (
+            ["key", "set", "key_1", "--expires-at", "2027-01-01", "--endpoint", "/v1/embeddings", "--clear", "models"],
+            (
+                "PATCH",
+                "/v1/keys/key_1",
+                {"expires_at": "2027-01-01T00:00:00Z", "endpoints": ["/v1/embeddings"], "models": None},
+            ),
+        ),
+        (["tenant", "set", "ten_1", "--plan", "plan_1"], ("PATCH", "/v1/tenants/ten_1", {"plan": "plan_1"})),
+        (["user", "set", "user_1", "--clear", "plan"], ("PATCH", "/v1/users/user_1", {"plan": None})),
+        (
+            [
+                "plan",
+                "create",
+                "gold",
+                "--limit",
+                "total_tokens/minute=100000",
+                "--limit",
+                "requests/second@org/m@1=5",
+                "--limit",
+                "concurrency=8",
+                "--priority",
+                "batch",
+                "--max-tokens",
+                "9",
+            ],
+            (
+                "POST",
+                "/v1/plans",
+                {
+                    "name": "gold",
+                    "limits": [
+                        {"meter": "total_tokens", "window": "minute", "amount": "100000"},
+                        {"meter": "requests", "window": "second", "model": "org/m@1", "amount": "5"},
+                        {"meter": "concurrency", "amount": "8"},
+                    ],
+                    "priority": "batch",
+                    "max_tokens": 9,
+                },
+            ),
+        ),
+        (
+            ["plan", "set", "plan_1", "--weight", "7", "--clear", "limits", "--clear", "models"],
+            ("PATCH", "/v1/plans/plan_1", {"weight": 7, "limits": [], "models": None}),
+        ),
+        (["plan", "delete", "plan_1"], ("DELETE", "/v1/plans/plan_1", None)),
+        (
+            [
+                "limit",
+                "create",
+                "--tenant",
+                "ten_1",
+                "--model",
+                "a",
+                "--meter",
+                "cost",
+                "--window",
+                "month",
+                "--amount",
+                "99.50",
+                "--notify-at",
+                "80",
+                "--mode",
+                "shadow",
+            ],
+            (
+                "POST",
+                "/v1/limits",
+                {
+                    "subject": {"tenant": "ten_1", "model": "a"},
+                    "meter": "cost",
+                    "window": "month",
+                    "amount": "99.50",
+                    "notify_at": [80],
+                    "mode": "shadow",
+                },
+            ),
+        ),
+        (
+            ["limit", "set", "lim_1", "--amount", "5", "--when-reached", "block", "--clear", "degrade_to"],
+            ("PATCH", "/v1/limits/lim_1", {"amount": "5", "when_reached": "block", "degrade_to": None}),
+        ),
+        (["limit", "delete", "lim_1"], ("DELETE", "/v1/limits/lim_1", None)),
         (["key", "revoke", "key_1"], ("POST", "/v1/keys/key_1/revoke", None)),
         (
             [
@@ -118,6 +201,13 @@ def test_what_is_sent(weighbridge, api, words, asked):
         ["usage", "--from", "yesterday"],
         ["usage", "--to", "2026-13-01"],
         ["key", "import", "absent.txt", "--tenant", "ten_1"],
+        ["key", "set", "key_1", "--clear", "name"],
+        ["audit", "requests", "--decision", "refused"],
+        ["plan", "create", "x", "--limit", "tokens/minute=5"],
+        ["plan", "create", "x", "--limit", "total_tokens/week=5"],
+        ["plan", "create", "x", "--limit", "total_tokens/minute"],
+        ["limit", "create", "--tenant", "ten_1", "--meter", "tokens", "--amount", "5"],
+        ["apply", "-f", "absent.yaml"],
         ["key", "rotate", "key_1", "--overlap-seconds", "-1"],
         ["dashboards", "deploy"],
     ],
@@ -141,6 +231,26 @@ def test_keys_are_imported_from_a_file_and_never_printed(weighbridge, api, tmp_p
     ]
     assert "secret" not in ran.out
     assert ran.err == "2 imported\n"
+
+
+def test_imported_keys_get_the_rights_that_are_given(weighbridge, api, tmp_path):
+    api.answers["POST /v1/keys"] = KEY
+    (tmp_path / "keys.txt").write_text("sk-first-key-secret\n")
+    rights = ["--model", "a", "--endpoint", "/v1/embeddings", "--address", "10.0.0.0/8", "--plan", "plan_1"]
+    assert weighbridge("key", "import", "keys.txt", "--tenant", "ten_1", *rights).status == 0
+    (_, _, body) = api.asked[0]
+    scopes = {"models": ["a"], "endpoints": ["/v1/embeddings"], "addresses": ["10.0.0.0/8"], "plan": "plan_1"}
+    assert scopes.items() <= body.items()
+
+
+def test_plans_and_limits_are_tables(weighbridge, api):
+    limit = {"id": "lim_1", "meter": "total_tokens", "window": "minute", "amount": "5", "model": "a"}
+    api.answers["GET /v1/plans"] = page({"id": "plan_1", "name": "gold", "limits": [limit]})
+    assert "total_tokens/minute@a=5" in weighbridge("plan", "list").out
+    subject = {"tenant": "ten_1", "team": "team_1", "user": None, "key": None, "model": "a"}
+    api.answers["GET /v1/limits"] = page({**limit, "subject": subject, "plan": None})
+    header, line = (text.split("\t") for text in weighbridge("limit", "list", "--tenant", "ten_1").out.splitlines())
+    assert dict(zip(header, line, strict=True))["whose"] == "team_1"
 
 
 def test_an_import_that_fails_says_how_far_it_came(weighbridge, api, tmp_path):

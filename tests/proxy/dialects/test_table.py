@@ -1,3 +1,4 @@
+from contracts import endpoints
 from proxy.dialects import table
 
 
@@ -26,3 +27,7 @@ def test_paths_are_matched_as_written() -> None:
         b"/v1/chat/completions#x",
     ):
         assert table.find(target) is None
+
+
+def test_keys_may_name_every_path_that_needs_one_and_no_other():
+    assert list(endpoints.KNOWN) == [route.path for route in table.ROUTES if route.key]
