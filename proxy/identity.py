@@ -1,10 +1,11 @@
-"""Who a key stands for, and whether they may send requests: pure, from the records that Redis holds."""
+"""Who a key stands for, whether they may send requests, and what they are held to: pure, from the records that Redis holds."""
 
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
+from contracts.limits import Held, PlanRecord, SubjectKind, of_subject
 from contracts.projection import KeyRecord, SubjectRecord
 from proxy.ports import Principal, Refusal
 
@@ -20,17 +21,32 @@ SUSPENDED: Final = {
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A key's record and those of its tenant, team and user. `digest` is what the key is stored under."""
+    """A key's record, those of its tenant, team and user, and the plans of all four by id.
+
+    `digest` is what the key is stored under.
+    """
 
     digest: str
     key: KeyRecord
     tenant: SubjectRecord
     team: SubjectRecord | None = None
     user: SubjectRecord | None = None
+    plans: dict[str, PlanRecord] = {}
+
+    @property
+    def subjects(self) -> "list[tuple[SubjectKind, SubjectRecord | KeyRecord]]":
+        """Who is held to limits, from the widest to the narrowest (`contracts.limits.LEVELS`)."""
+        found: list[tuple[SubjectKind, SubjectRecord | KeyRecord]] = [("tenant", self.tenant)]
+        if self.team is not None:
+            found.append(("team", self.team))
+        if self.user is not None:
+            found.append(("user", self.user))
+        found.append(("key", self.key))
+        return found
 
     def concerns(self, name: str) -> bool:
-        """Whether the answer depends on the record of that name: a digest, or the id of a tenant, team or user."""
-        return name in (self.digest, self.key.tenant, self.key.team, self.key.user)
+        """Whether the answer depends on the record of that name: a digest, or the id of a tenant, team, user or plan."""
+        return name in (self.digest, self.key.tenant, self.key.team, self.key.user) or name in self.plans
 
 
 def judge(identity: Identity, now: datetime) -> Principal | Refusal:
@@ -43,12 +59,39 @@ def judge(identity: Identity, now: datetime) -> Principal | Refusal:
         if subject.status != "active" and suspended is None:
             suspended = SUSPENDED[kind]
         tags.update(subject.tags)
-    who = Principal(identity.key, tags | identity.key.tags)
+    who = _principal(identity, tags | identity.key.tags)
     if identity.key.status != "active":
         return refusal_of(INVALID, who)
     if identity.key.expires_at is not None and now >= identity.key.expires_at:
         return refusal_of(EXPIRED, who)
     return who if suspended is None else refusal_of(suspended, who)
+
+
+def _principal(identity: Identity, tags: dict[str, str]) -> Principal:
+    """Return who it is, with the limits of all levels.
+
+    Every plan's models and cap hold. The narrowest plan says how urgent requests are, the tenant's what its share of a busy
+    instance is: shares are tenants'.
+    """
+    limits: list[Held] = []
+    models: list[frozenset[str]] = []
+    cap: int | None = None
+    told = Principal(identity.key, tags)
+    priority, weight = told.priority, told.weight
+    for kind, subject in identity.subjects:
+        plan = identity.plans[subject.plan] if subject.plan is not None else None
+        limits += of_subject(kind, subject.id, subject.limits, plan)
+        if plan is None:
+            continue
+        priority = plan.priority
+        if kind == "tenant":
+            weight = plan.weight
+        if plan.models is not None:
+            models.append(frozenset(plan.models))
+        if plan.max_tokens is not None:
+            cap = plan.max_tokens if cap is None else min(cap, plan.max_tokens)
+    zone = identity.tenant.time_zone
+    return Principal(identity.key, tags, tuple(limits), zone, tuple(models), cap, priority, weight)
 
 
 def refusal_of(refusal: Refusal, who: Principal | None) -> Refusal:

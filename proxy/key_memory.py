@@ -1,4 +1,4 @@
-"""The records of keys, tenants, teams and users that a proxy has seen: what it goes by while Redis is away.
+"""The records of keys, tenants, teams, users and plans that a proxy has seen: what it goes by while Redis is away.
 
 Saved under SPOOL_DIR, so that a proxy that starts while Redis is away still admits. A file holds digests and records, never a
 key; one process writes it, every process on the machine reads all of them.
@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from contracts.limits import PlanRecord
 from contracts.projection import KeyRecord, SubjectRecord
 from contracts.redis_keys import SubjectKind
 from proxy.identity import Identity
@@ -23,7 +24,7 @@ PREFIX: Final = "keys-"
 SUFFIX: Final = ".json"
 KINDS: Final[tuple[SubjectKind, ...]] = ("tenant", "team", "user")
 
-R = TypeVar("R", KeyRecord, SubjectRecord)
+R = TypeVar("R", KeyRecord, SubjectRecord, PlanRecord)
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -32,6 +33,7 @@ class Saved(msgspec.Struct, frozen=True):
     as_of: datetime
     keys: dict[str, KeyRecord]
     subjects: dict[SubjectKind, dict[str, SubjectRecord]]
+    plans: dict[str, PlanRecord] = {}
 
 
 class _Records(Generic[R]):
@@ -63,11 +65,13 @@ class KeyMemory:
     def __init__(self) -> None:
         self._keys: _Records[KeyRecord] = _Records()
         self._subjects: dict[SubjectKind, _Records[SubjectRecord]] = {kind: _Records() for kind in KINDS}
+        self._plans: _Records[PlanRecord] = _Records()
 
     @property
     def changed(self) -> bool:
         """Whether the records differ from what was saved last."""
-        return self._keys.changed or any(records.changed for records in self._subjects.values())
+        subjects = any(records.changed for records in self._subjects.values())
+        return self._keys.changed or self._plans.changed or subjects
 
     def learn_key(self, digest: str, record: KeyRecord) -> KeyRecord:
         """Keep a key's record unless a newer one is held; return the newer."""
@@ -76,6 +80,10 @@ class KeyMemory:
     def learn_subject(self, kind: SubjectKind, record: SubjectRecord) -> SubjectRecord:
         """Keep the record of a tenant, team or user unless a newer one is held; return the newer."""
         return self._subjects[kind].learn(record.id, record)
+
+    def learn_plan(self, record: PlanRecord) -> PlanRecord:
+        """Keep a plan unless a newer one is held; return the newer."""
+        return self._plans.learn(record.id, record)
 
     def key(self, digest: str) -> KeyRecord | None:
         """Return what is known of a key."""
@@ -91,12 +99,24 @@ class KeyMemory:
         user = self._subjects["user"].by_name.get(key.user) if key.user is not None else None
         if tenant is None or (key.team and team is None) or (key.user and user is None):
             return None
-        return Identity(digest, key, tenant, team, user)
+        named = self.plans_of(digest)
+        plans = {name: self._plans.by_name[name] for name in named if name in self._plans.by_name}
+        return Identity(digest, key, tenant, team, user, plans) if len(plans) == len(named) else None
+
+    def plans_of(self, digest: str) -> set[str]:
+        """Return the names of the plans of a key, and of those it belongs to, as far as they are known."""
+        key = self._keys.by_name.get(digest)
+        if key is None:
+            return set()
+        subjects = [self._subjects[kind].by_name.get(getattr(key, kind) or "") for kind in KINDS]
+        return {each.plan for each in (key, *subjects) if each is not None and each.plan is not None}
 
     def forget(self, kind: str, name: str) -> bool:
         """Drop a record that is known to be out of date; return whether there was one."""
         if kind == "key":
             return self._keys.forget(name)
+        if kind == "plan":
+            return self._plans.forget(name)
         return any(records.forget(name) for known, records in self._subjects.items() if known == kind)
 
     def names(self) -> Iterator[tuple[str, str]]:
@@ -106,14 +126,16 @@ class KeyMemory:
         for kind, records in self._subjects.items():
             for name in list(records.by_name):
                 yield kind, name
+        for name in list(self._plans.by_name):
+            yield "plan", name
 
     def snapshot(self, as_of: datetime) -> Saved:
         """Return what is to be saved."""
-        self._keys.changed = False
+        self._keys.changed = self._plans.changed = False
         for records in self._subjects.values():
             records.changed = False
         subjects = {kind: dict(subject.by_name) for kind, subject in self._subjects.items()}
-        return Saved(as_of, dict(self._keys.by_name), subjects)
+        return Saved(as_of, dict(self._keys.by_name), subjects, dict(self._plans.by_name))
 
     def restore(self, saved: Saved) -> None:
         """Learn what was saved."""
@@ -122,6 +144,8 @@ class KeyMemory:
         for kind, records in saved.subjects.items():
             for record in records.values():
                 self._subjects[kind].learn(record.id, record)
+        for plan in saved.plans.values():
+            self._plans.learn(plan.id, plan)
 
 
 def save(path: Path, saved: Saved) -> None:

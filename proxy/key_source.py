@@ -1,5 +1,6 @@
-"""Reads the records of keys, tenants, teams and users from Redis into memory."""
+"""Reads the records of keys, tenants, teams, users and plans from Redis into memory."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from redis.asyncio import Redis
@@ -31,14 +32,19 @@ class KeySource:
                 return None
             return INVALID
         key = self._memory.learn_key(digest, projection.key_decoder.decode(raw_key))
-        wanted = [(kind, name) for kind in KINDS if (name := getattr(key, kind)) is not None]
+        await self._learn_all([(kind, name) for kind in KINDS if (name := getattr(key, kind)) is not None])
+        plans = self._memory.plans_of(digest)
+        if plans:
+            await self._learn_all([("plan", name) for name in plans])
+        return self._memory.identity(digest)
+
+    async def _learn_all(self, wanted: Sequence[tuple[str, str]]) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
             for kind, name in wanted:
-                pipe.hget(redis_keys.subject_record(kind, name), "record")
+                pipe.hget(_redis_key(kind, name), "record")
             for (kind, name), raw in zip(wanted, await pipe.execute(), strict=True):
                 if raw is not None:
                     self._learn(kind, name, raw)
-        return self._memory.identity(digest)
 
     async def read_again(self, names: list[tuple[str, str]], marker: Marker) -> None:
         """Read the records of these kinds and names into memory, so that they are known when Redis is away."""
@@ -61,6 +67,8 @@ class KeySource:
     def _learn(self, kind: str, name: str, raw: bytes) -> None:
         if kind == "key":
             self._memory.learn_key(name, projection.key_decoder.decode(raw))
+        elif kind == "plan":
+            self._memory.learn_plan(projection.plan_decoder.decode(raw))
         else:
             subject: SubjectKind = kind  # type: ignore[assignment]  # `KeyMemory.names` and KINDS give no other
             self._memory.learn_subject(subject, projection.subject_decoder.decode(raw))
@@ -69,5 +77,7 @@ class KeySource:
 def _redis_key(kind: str, name: str) -> str:
     if kind == "key":
         return redis_keys.key_record(name)
+    if kind == "plan":
+        return redis_keys.plan_record(name)
     subject: SubjectKind = kind  # type: ignore[assignment]
     return redis_keys.subject_record(subject, name)

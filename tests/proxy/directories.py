@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from contracts import keys, metrics, projection, redis_keys
 from contracts.clock import utc_now
+from contracts.limits import PlanRecord
 from contracts.projection import KeyRecord, Marker, SubjectRecord
 from proxy.key_changes import ChangeReader, KeySaver, connect
 from proxy.key_directory import RedisKeyDirectory
@@ -30,7 +31,8 @@ class Api:
 
     def put(self, kind, name, record):
         self.revision += 1
-        place = redis_keys.key_record(name) if kind == "key" else redis_keys.subject_record(kind, name)
+        places = {"key": redis_keys.key_record, "plan": redis_keys.plan_record}
+        place = places[kind](name) if kind in places else redis_keys.subject_record(kind, name)
         self.redis.hset(place, mapping={"revision": self.revision, "record": projection.encode(record)})
         self.redis.xadd(redis_keys.CHANGES, {"kind": kind, "id": name})
 
@@ -41,6 +43,9 @@ class Api:
 
     def subject(self, kind, name, **fields):
         self.put(kind, name, SubjectRecord(id=name, revision=self.revision + 1, **fields))
+
+    def plan(self, name, **fields):
+        self.put("plan", name, PlanRecord(id=name, revision=self.revision + 1, **fields))
 
     def whole(self, rebuilt_at=NOW):
         marker = Marker(revision=self.revision, rebuilt_at=rebuilt_at)
