@@ -70,7 +70,7 @@ class Desk:
         step: Decided | Ask = ask
         while isinstance(step, AskKey | AskModels):
             if isinstance(step, AskKey):
-                who = await self._directory.find(step.token, utc_now())
+                who = await self._directory.find(step.token, exchange.client_address, utc_now())
                 following = exchange.identified(who, utc_now())
             else:
                 await self.models.refresh()

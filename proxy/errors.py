@@ -1,5 +1,6 @@
 """What the proxy answers itself: the table of codes, and an error's body in the shape that an API's clients expect."""
 
+import math
 from http import HTTPStatus
 from typing import Final, Literal
 
@@ -99,7 +100,10 @@ def answer(refusal: Refusal, request_id: str, shape: Shape = "openai") -> Answer
         error = {"message": refusal.message, "type": kind, "param": _PARAM.get(refusal.code), "code": refusal.code}
         body = _encode({"error": error})
     if status in (429, 503, _OVERLOADED):
-        headers.append((b"retry-after", b"1"))
+        if refusal.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % max(1, math.ceil(refusal.retry_after))))
+        if refusal.retry_after is None or refusal.code == "insufficient_quota":
+            headers.append((b"x-should-retry", b"false"))
     elif status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return Answer(status, headers, body)

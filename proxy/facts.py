@@ -101,7 +101,7 @@ class Facts:
             sequence=_PENDING,
             request_id=self.request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
-            key=key.id if key is not None else None,
+            key=(key.id or None) if key is not None else None,
             tags=self.tags,
             instance=self.instance,
             model=self.model,
@@ -155,7 +155,7 @@ class Facts:
             sequence=_PENDING,
             request_id=self.request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
-            key=key.id if key is not None else None,
+            key=(key.id or None) if key is not None else None,
             tags=self.tags,
             instance=self.instance,
             model=self.model or served,  # the upstream's models were not known

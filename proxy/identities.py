@@ -7,11 +7,17 @@ from prometheus_client import CollectorRegistry
 
 from contracts import metrics
 from contracts.clock import utc_now
+from proxy.gate import Gate
+from proxy.guard import Guard
 from proxy.key_changes import ChangeReader, KeySaver, connect
 from proxy.key_directory import RedisKeyDirectory
 from proxy.key_memory import PREFIX, SUFFIX, KeyMemory, load
+from proxy.oidc.fetch import fetcher
+from proxy.oidc.keyring import Keyring
+from proxy.oidc.tokens import Tokens
 from proxy.plain import Plain
 from proxy.status import RedisState
+from proxy.wanted import Reader
 
 
 class Identities:
@@ -21,7 +27,13 @@ class Identities:
         """Learn what was saved here; `number` is the worker's. Raises OSError or DecodeError."""
         self._redis = connect(settings.redis_url)
         memory = KeyMemory()
-        self.directory = RedisKeyDirectory(self._redis, memory, settings.pepper, settings.key_grace, utc_now)
+        rules = settings.oidc_rules()
+        self._keyring = Keyring(rules.issuer, fetcher(settings.oidc_ca)) if rules is not None else None
+        tokens = Tokens(rules, self._keyring) if rules is not None and self._keyring is not None else None
+        guard = Guard() if settings.enforce == "on" else None  # else many keys are nobody's, and pass all the same
+        gate = Gate(guard, metrics.IDENTITY_FAILURES.counter(registry))
+        reader = Reader(settings.pepper, tokens)
+        self.directory = RedisKeyDirectory(self._redis, memory, reader, gate, settings.key_grace, utc_now)
         for saved in load(settings.spool, utc_now(), settings.key_grace):
             memory.restore(saved)
             self.directory.as_of = max(self.directory.as_of, saved.as_of)
@@ -31,7 +43,8 @@ class Identities:
 
     def parts(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs in the background, until cancelled."""
-        return [self._changes.run(), self._saver.run()]
+        keys = [self._keyring.run()] if self._keyring is not None else []
+        return [self._changes.run(), self._saver.run(), *keys]
 
     @property
     def redis_state(self) -> RedisState:

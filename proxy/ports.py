@@ -35,12 +35,15 @@ class Refusal(msgspec.Struct, frozen=True, eq=False):
     """Why a request is not let in: a code of the outside interface (`proxy.errors` has its status) and words for people.
 
     `who`: whose key it showed, where that is known all the same; requests that pass without a check are recorded as theirs.
+    `limit`: the id of the limit that denies it. `retry_after`: seconds until it would get through, None: it never would.
     Refusals that say the same are equal.
     """
 
     code: str
     message: str
     who: Principal | None = None
+    limit: str | None = None
+    retry_after: float | None = 1.0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Refusal) and (self.code, self.message) == (other.code, other.message)
@@ -58,8 +61,8 @@ class KeyDirectory(Protocol):
     def cached(self, token: bytes, now: datetime) -> Principal | Refusal | None:
         """Answer from memory; None: not known here, ask `find`."""
 
-    async def find(self, token: bytes, now: datetime) -> Principal | Refusal:
-        """Answer from Redis, or from what is remembered while Redis is away."""
+    async def find(self, token: bytes, address: str | None, now: datetime) -> Principal | Refusal:
+        """Answer from Redis, or from what is remembered while Redis is away. `address`: the client's, None: not known."""
 
 
 class Recorder(Protocol):
