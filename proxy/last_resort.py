@@ -1,4 +1,4 @@
-"""An end for a process that does not end. A worker that hangs on its way out would hold its port, its spool and its memory.
+"""An end for tasks and processes that do not end. A worker that hangs on its way out holds its port, its spool and its memory.
 
 Its parent kills a worker that takes too long, but a worker may outlive its parent. What it was waiting for is said, so that
 the fault behind it can be found.
@@ -8,12 +8,26 @@ import asyncio
 import faulthandler
 import os
 import threading
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import structlog
 
 STATUS: Final = 1
+AGAIN_AFTER: Final = 0.5
 _log = structlog.get_logger(__name__)
+
+
+async def end(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    """Cancel tasks until they have ended. Once is not enough where a cancellation may get lost.
+
+    Python 3.11's `asyncio.wait_for` loses one that comes just as what it waits for is done, and redis-py sends by it.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN_AFTER)
 
 
 def end_within(seconds: float, loop: asyncio.AbstractEventLoop) -> None:

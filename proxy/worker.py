@@ -22,7 +22,7 @@ from proxy.envelope import source
 from proxy.identities import Identities
 from proxy.journal import Journal
 from proxy.kafka import connection
-from proxy.last_resort import end_within
+from proxy.last_resort import end, end_within
 from proxy.plain import Plain
 from proxy.publisher import Publisher
 from proxy.recorder import SpoolRecorder, new_epoch
@@ -87,8 +87,7 @@ class Worker:
             flushed.set()
             await flushing
             await self._deliver(deadline)
-            for task in background:
-                task.cancel()
+            await end(background)
         await self._identities.close()
         self._journal.close()
 

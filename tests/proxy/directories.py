@@ -16,6 +16,7 @@ from proxy.gate import Gate
 from proxy.key_changes import ChangeReader, KeySaver, connect
 from proxy.key_directory import RedisKeyDirectory
 from proxy.key_memory import KeyMemory, load
+from proxy.last_resort import end
 from proxy.wanted import Reader
 
 PEPPER = b"a pepper of sixteen bytes"
@@ -82,8 +83,7 @@ async def directory_at(
     finally:
         if follow:  # redis-py leaves a socket open where connecting is cancelled
             await until(lambda: reader.whole or not directory.connected)
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await end([following])
         await client.aclose()
 
 

@@ -1,11 +1,12 @@
 """A worker whose parts do not end when they are told to ends all the same."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 
-from proxy import status
+from proxy import last_resort, status
 from proxy.settings import ProxySettings
 from proxy.status import Start
 from tests.servers import free_port
@@ -26,6 +27,26 @@ ChangeReader.run = run
 worker.END_AFTER = 0.5
 sys.exit(worker.main())
 """
+
+
+async def test_a_task_that_loses_a_cancellation_ends_all_the_same(monkeypatch):
+    monkeypatch.setattr(last_resort, "AGAIN_AFTER", 0.01)
+    lost: list[int] = []
+
+    async def forgetful():
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if len(lost) == 3:
+                    raise
+                lost.append(1)
+
+    tasks = [asyncio.create_task(forgetful()), asyncio.create_task(asyncio.sleep(3600))]
+    await asyncio.sleep(0)
+    await last_resort.end(tasks)
+    assert all(task.cancelled() for task in tasks)
+    assert len(lost) == 3
 
 
 def test_a_worker_that_does_not_end_by_itself_ends_all_the_same(tmp_path):
