@@ -32,7 +32,7 @@ from benchmarks.contestants import Start
 from benchmarks.findings import Findings
 from benchmarks.load import LoadError
 from benchmarks.processes import ROOT
-from benchmarks.report import page, sections, verdicts
+from benchmarks.report import machine, page, sections, verdicts
 from benchmarks.stand import Part, Plan, Stand
 from contracts.clock import utc_now
 
@@ -75,7 +75,7 @@ def main() -> int:
         out.write_text(page(found, before, utc_now()))
     revoked = found.get(PARTS["revocation"][0])
     if revoked is not None and not flags.quick:
-        REVOCATION.write_text(revocation.page(revoked))
+        REVOCATION.write_text(revocation.page(revoked, machine(before)))
     return 0
 
 

@@ -190,10 +190,15 @@ Measured by `make bench ARGS="--only revocation"`, which writes this page:
 
 {verdicts}
 
+Machine:
+
+{machine}
+
 {section}
 """
 
 
-def page(found: Findings) -> str:
-    """Return docs/revocation.md."""
-    return PAGE.format(verdicts="\n".join(goal.line() for goal in found.goals), section=found.text)
+def page(found: Findings, machine: list[str]) -> str:
+    """Return docs/revocation.md; `machine`: what it was measured on, as lines of a list."""
+    verdicts = "\n".join(goal.line() for goal in found.goals)
+    return PAGE.format(verdicts=verdicts, machine="\n".join(machine), section=found.text)
