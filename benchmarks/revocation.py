@@ -83,7 +83,6 @@ class Worker:
         return time.monotonic() - since
 
     def close(self) -> None:
-        """Hang up."""
         self._writer.close()
 
 
@@ -152,18 +151,16 @@ def background(port: int, key: str) -> Iterator[list[float]]:
 
 def tell(delays: list[float], rate: float) -> Findings:
     """Return the histogram and the goal."""
-    rows = [[milli(percentile(delays, share)) for share in (0.5, 0.9, 0.99, 1.0)]]
+    figures = [milli(percentile(delays, share)) for share in (0.5, 0.9, 0.99, 1.0)]
     text = (
         f"{len(delays) // WORKERS:,} keys were revoked by `POST /v1/keys/…/revoke`, one after the other, while {CONNECTIONS}\n"
         f"connections sent as much as {WORKERS} workers answered ({rate:,.0f} requests/s). Each key had been used on both\n"
         "workers just before. Both were asked with it again and again from the moment of the API's answer; what counts is\n"
         "the time until the answer that refused it was read, so the least is what one request takes."
     )
-    shown = table(["", "p50", "p90", "p99", "longest"], [["until a worker refuses", *rows[0]]])
-    return Findings(
-        f"{shown}\n\n{text}\n\n```text\n{histogram(delays)}\n```",
-        [Goal("p99 of revocation on all workers", "≤", 1, " s", percentile(delays, 0.99))],
-    )
+    shown = table(["", "p50", "p90", "p99", "longest"], [["until a worker refuses", *figures]])
+    goal = Goal("p99 of revocation on all workers", "≤", 1, " s", percentile(delays, 0.99))
+    return Findings(f"{shown}\n\n{text}\n\n```text\n{histogram(delays)}\n```", [goal])
 
 
 def histogram(delays: list[float]) -> str:
