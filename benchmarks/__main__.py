@@ -2,6 +2,7 @@
 
 python -m benchmarks            some eight minutes, on a machine that does nothing else
 python -m benchmarks --only streams,workers     these alone; writes nothing unless --out says where
+python -m benchmarks --only revocation          writes docs/revocation.md
 python -m benchmarks --quick    to see that it works; writes nothing unless --out says where
 """
 
@@ -21,6 +22,7 @@ from benchmarks import (
     half_load,
     open_streams,
     real_vllm,
+    revocation,
     slow_reader,
     streaming,
     throughput,
@@ -30,11 +32,12 @@ from benchmarks.contestants import Start
 from benchmarks.findings import Findings
 from benchmarks.load import LoadError
 from benchmarks.processes import ROOT
-from benchmarks.report import page, sections, verdicts
+from benchmarks.report import machine, page, sections, verdicts
 from benchmarks.stand import Part, Plan, Stand
 from contracts.clock import utc_now
 
 DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
+REVOCATION: Final = ROOT / "docs" / "revocation.md"
 PARTS: Final[dict[str, tuple[str, Part]]] = {
     "requests": ("Whole answers", throughput.run),
     "half-load": ("Latency at half load", half_load.run),
@@ -43,6 +46,7 @@ PARTS: Final[dict[str, tuple[str, Part]]] = {
     "slow-reader": ("A client that reads nothing", slow_reader.run),
     "growth": ("Memory over many requests", growth.run),
     "workers": ("Two workers", workers.run),
+    "revocation": ("Revocation", revocation.run),
     "vllm": ("`vllm bench serve`", real_vllm.run),
 }
 OTHERS: Final[dict[str, Start]] = {"mitmdump": contestants.mitmdump}
@@ -69,6 +73,9 @@ def main() -> int:
     out = flags.out or (None if flags.quick or len(found) < len(PARTS) else DOCUMENT)
     if out is not None:
         out.write_text(page(found, before, utc_now()))
+    revoked = found.get(PARTS["revocation"][0])
+    if revoked is not None and not flags.quick:
+        REVOCATION.write_text(revocation.page(revoked, machine(before)))
     return 0
 
 

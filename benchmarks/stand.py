@@ -27,11 +27,12 @@ class Plan:
     flood_bytes: int = 200_000_000
     prompts: int = 60
     """Prompts of each run of `vllm bench serve`."""
+    revocations: int = 1000
 
     @classmethod
     def quick(cls) -> "Plan":
         """Just long enough to see that all of it works."""
-        return cls(1, 1, 2.0, 8_000, 500, 2.0, (2_000, 6_000), 20_000_000, 20)
+        return cls(1, 1, 2.0, 8_000, 500, 2.0, (2_000, 6_000), 20_000_000, 20, 50)
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ class Stand:
     @contextmanager
     def running(self, start: Start, target: int) -> Iterator[Contestant]:
         """Run a contestant in front of the upstream on port `target`, in a folder of its own."""
-        with (
-            tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as name,
-            start(Path(name), target) as contestant,
-        ):
+        with self.scratch() as name, start(Path(name), target) as contestant:
             yield contestant
+
+    def scratch(self) -> "tempfile.TemporaryDirectory[str]":
+        """Return a folder that is gone when the block ends."""
+        return tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True)
 
 
 Part = Callable[[Stand], Findings]

@@ -34,6 +34,7 @@ from contracts import metrics
 from contracts.clock import Clock, utc_now
 
 _HOUR_SECONDS: Final = 3600
+_CANCEL_AGAIN_AFTER: Final = 0.5
 _DESCRIPTION: Final = """
 Errors are problems (RFC 9457) with a stable `code`. Lists come in pages: follow `next_cursor`. Amounts are decimal strings.
 
@@ -122,5 +123,7 @@ async def _forget(shared: Services) -> None:
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+    """Cancel until it has ended: Python 3.11's `asyncio.wait_for`, by which redis-py sends, may lose a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_AFTER)

@@ -51,6 +51,11 @@ LEDGER_LAG: Final = Metric(
     "weighbridge_ledger_lag_seconds", "Age of the oldest event that the ledger has not acknowledged."
 )
 PUBLISHED: Final = Metric("weighbridge_published_events_total", "Events sent to Kafka, repeats included.", ("topic",))
+IDENTITY_FAILURES: Final = Metric(
+    "weighbridge_identity_failures_total",
+    "Keys and tokens that nobody holds (unknown, malformed, token), and such as were not looked at (throttled).",
+    ("reason",),
+)
 REDIS_UP: Final = Metric("weighbridge_redis_up", "Whether Redis answers this process (1) or not (0).")
 UPSTREAM_UP: Final = Metric(
     "weighbridge_upstream_up", "Whether the vLLM server answers its health check.", ("upstream",)

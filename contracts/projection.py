@@ -14,7 +14,10 @@ from contracts.limits import LimitRecord, PlanRecord
 
 
 class KeyRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """An API key, found by its digest (`contracts.keys.digest`). None in a list field: no restriction."""
+    """An API key, found by its digest (`contracts.keys.digest`). None in a list field: no restriction.
+
+    `id` is empty where no key was shown: a proxy makes a record of what an identity provider's token says.
+    """
 
     id: str
     tenant: str
@@ -35,6 +38,10 @@ class SubjectRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     """A tenant, team or user: whether it may send requests, and how its usage is labelled."""
 
     id: str
+    tenant: str | None = None
+    """Whose team or user it is."""
+    external_id: str | None = None
+    """What other systems call it: unique among tenants, and among a tenant's teams or users. See `redis_keys.external_id`."""
     status: Literal["active", "suspended"] = "active"
     time_zone: str = "UTC"
     tags: dict[str, str] = {}

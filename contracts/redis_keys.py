@@ -3,6 +3,7 @@
 | key | type | written by | read by |
 | --- | --- | --- | --- |
 | `key_record`, `subject_record` | hash: revision, record (see `contracts.projection`) | billing_api | proxy |
+| `external_id` | hash: revision, record (the id that may have this external id) | billing_api | proxy |
 | `plan_record` | hash: revision, record (`contracts.limits.PlanRecord`) | billing_api | proxy |
 | `MARKER` | string: Marker as JSON | billing_api | proxy |
 | `CHANGES` | stream: kind, id of each record that changed | billing_api | proxy (blocking read: push and poll in one) |
@@ -49,6 +50,14 @@ def key_record(digest: str) -> str:
 def subject_record(kind: SubjectKind, subject_id: str) -> str:
     """Return where the record of a tenant, team or user stands."""
     return f"wb:{kind}:{subject_id}"
+
+
+def external_id(kind: SubjectKind, tenant: str | None, name: str) -> str:
+    """Return where the id stands of the tenant, or of the tenant's team or user, that other systems call by that name.
+
+    The entry outlives a change of the name: it holds only if the subject's record says the same.
+    """
+    return f"wb:external:{kind}:{name}" if tenant is None else f"wb:external:{kind}:{{{tenant}}}:{name}"
 
 
 def plan_record(plan_id: str) -> str:

@@ -80,7 +80,7 @@ class Desk:
 
     async def _find_out(self, exchange: Exchange, ask: Ask) -> Step:
         if isinstance(ask, AskKey):
-            who = await self._directory.find(ask.token, utc_now())
+            who = await self._directory.find(ask.token, exchange.client_address, utc_now())
             return exchange.identified(who, utc_now())
         if isinstance(ask, AskModels):
             await self.models.refresh()

@@ -332,6 +332,11 @@ class Exchange:
         return refusal
 
     @property
+    def client_address(self) -> str | None:
+        """Return where the request comes from, as far as that is known."""
+        return self._facts.sender.client_address
+
+    @property
     def metered(self) -> bool:
         """Return whether there is usage to settle still."""
         return self.admitted and self.state != "settled"

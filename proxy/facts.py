@@ -102,7 +102,7 @@ class Facts:
             sequence=_PENDING,
             request_id=self.request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
-            key=key.id if key is not None else None,
+            key=(key.id or None) if key is not None else None,
             tags=self.tags,
             instance=self.instance,
             model=self.model,
@@ -156,7 +156,7 @@ class Facts:
             sequence=_PENDING,
             request_id=self.request_id,
             tenant=key.tenant if key is not None else UNASSIGNED,
-            key=key.id if key is not None else None,
+            key=(key.id or None) if key is not None else None,
             tags=self.tags,
             instance=self.instance,
             model=self.model or served,  # the upstream's models were not known

@@ -11,6 +11,9 @@ from proxy.ports import Principal, Refusal
 
 INVALID: Final = Refusal("invalid_api_key", "The API key is not known. Check it, or ask for a new one.")
 EXPIRED: Final = Refusal("expired_api_key", "The API key has expired.")
+EXPIRED_TOKEN: Final = Refusal("expired_api_key", "The token has expired. Get a new one from your identity provider.")
+UNKNOWN_TENANT: Final = Refusal("invalid_api_key", "The token is valid, but its tenant is not known here.")
+UNKNOWN_USER: Final = Refusal("invalid_api_key", "The token is valid, but its user is not known here.")
 UNAVAILABLE: Final = Refusal(
     "limits_unavailable", "Whether this API key may be used cannot be found out now. Try again later."
 )
@@ -20,10 +23,23 @@ SUSPENDED: Final = {
 }
 
 
+class Named(msgspec.Struct, frozen=True):
+    """Whom an identity provider's token names, by ids of ours or by external ids.
+
+    Of `teams`, the first that the tenant has counts. `user_required`: a user that the tenant does not have is refused.
+    """
+
+    tenant: str
+    teams: tuple[str, ...]
+    user: str | None
+    expires_at: datetime
+    user_required: bool = False
+
+
 class Identity(msgspec.Struct, frozen=True):
     """A key's record, those of its tenant, team and user, and the plans of all four by id.
 
-    `digest` is what the key is stored under.
+    `digest` is what the key is stored under; empty: a token stands in its place.
     """
 
     digest: str

@@ -1,4 +1,4 @@
-"""Finds out who a token belongs to: from memory, from Redis, or from what is remembered while Redis is away.
+"""Finds out who a key or token belongs to: from memory, from Redis, or from what is remembered while Redis is away.
 
 Three layers. `_answers` holds what was decided for a token and is emptied by every change that concerns it. `memory` holds
 the records themselves, follows Redis' stream of changes (`proxy.key_changes`) and is saved to disk. Redis holds what the
@@ -9,23 +9,27 @@ to `PATIENCE`: on a machine under load, being slow looks like being away.
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from contracts import keys
 from contracts.clock import Clock
 from contracts.projection import Marker
+from proxy.gate import Gate
 from proxy.identity import EXPIRED, INVALID, UNAVAILABLE, Identity, judge, refusal_of
+from proxy.key_answers import Answer, keep
 from proxy.key_memory import KeyMemory
 from proxy.key_source import KeySource
 from proxy.ports import Principal, Refusal
+from proxy.wanted import Reader, Wanted
 
 ANSWERS_KEPT: Final = 20_000
-UNKNOWN_KEPT: Final = 10_000
+UNKNOWN_KEPT: Final = 2_000
+LONGEST: Final = 8192
+"""Bytes of a key or token; what is longer is nobody's."""
 RECHECK_AFTER: Final = timedelta(seconds=30)
 UNKNOWN_FOR: Final = timedelta(seconds=2)
 FETCHES: Final = 3
@@ -37,28 +41,19 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _log = structlog.get_logger(__name__)
 
 
-class _Answer:
-    __slots__ = ("expires_at", "identity", "recheck_at", "result")
-
-    def __init__(
-        self, result: Principal | Refusal, expires_at: datetime, recheck_at: datetime, identity: Identity
-    ) -> None:
-        self.result = result
-        self.expires_at = expires_at
-        self.recheck_at = recheck_at
-        self.identity = identity
-
-
 class RedisKeyDirectory:
     """Implements `proxy.ports.KeyDirectory`. `connected` is kept by whoever follows Redis' changes."""
 
-    def __init__(self, redis: Redis, memory: KeyMemory, pepper: bytes, grace: timedelta, clock: Clock) -> None:
+    def __init__(
+        self, redis: Redis, memory: KeyMemory, reader: Reader, gate: Gate, grace: timedelta, clock: Clock
+    ) -> None:
         self.as_of = _LONG_AGO
         """Until when the memory is known to be what Redis holds."""
         self._source = KeySource(redis, memory)
-        self._memory, self._pepper, self._grace, self._clock = memory, pepper, grace, clock
-        self._answers: dict[bytes, _Answer] = {}
-        self._unknown: dict[bytes, datetime] = {}
+        self._memory, self._grace, self._clock = memory, grace, clock
+        self._reader, self._gate = reader, gate
+        self._answers: dict[bytes, Answer] = {}
+        self._unknown: dict[bytes, tuple[datetime, Refusal]] = {}
         self._running: dict[bytes, asyncio.Task[Principal | Refusal]] = {}
         self._changes = 0
         self._lost_at: float | None = None
@@ -79,7 +74,8 @@ class RedisKeyDirectory:
         """Answer from memory; None: not known here, ask `find`."""
         answer = self._answers.get(token)
         if answer is None:
-            return INVALID if token in self._unknown and now < self._unknown[token] else None
+            unknown = self._unknown.get(token)
+            return unknown[1] if unknown is not None and now < unknown[0] else None
         if now >= answer.expires_at:
             return refusal_of(EXPIRED, answer.result if isinstance(answer.result, Principal) else answer.result.who)
         if now >= answer.recheck_at:
@@ -89,14 +85,19 @@ class RedisKeyDirectory:
                 self._look_up(token)
         return answer.result
 
-    async def find(self, token: bytes, now: datetime) -> Principal | Refusal:
-        """Answer from Redis, or from what is remembered while Redis is away."""
-        text = token.decode("latin-1")
-        if text.startswith(keys.PREFIX) and keys.parse(text) is None:
+    async def find(self, token: bytes, address: str | None, now: datetime) -> Principal | Refusal:
+        """Answer from Redis, or from what is remembered while Redis is away. `address`: the client's, None: not known."""
+        if len(token) > LONGEST:
             return INVALID
         if (known := self.cached(token, now)) is not None:
             return known
-        return await asyncio.shield(self._running.get(token) or self._look_up(token))
+        if (running := self._running.get(token)) is not None:
+            return await asyncio.shield(running)
+        if (refused := self._gate.enter(address)) is not None:
+            return refused
+        found = await asyncio.shield(self._look_up(token))
+        self._gate.leave(address, found)
+        return found
 
     def in_touch(self, now: datetime) -> None:
         """Note that the memory is what Redis holds at `now`."""
@@ -134,29 +135,29 @@ class RedisKeyDirectory:
         return task
 
     async def _answer(self, token: bytes) -> Principal | Refusal:
-        digest = keys.digest(token, self._pepper)
-        changes, found = await self._ask(digest)
+        wanted = await self._reader.read(token, self._clock())
+        changes, found = (self._changes, wanted) if isinstance(wanted, Refusal) else await self._ask(wanted)
         now = self._clock()
-        if found is INVALID:
-            self._answers.pop(token, None)
-            _keep(self._unknown, token, now + UNKNOWN_FOR, UNKNOWN_KEPT)
-            return INVALID
-        if not isinstance(found, Identity):
-            found = self._remembered(digest, now)
-        if found is None:
+        if found is None and not isinstance(wanted, Refusal):
+            found = self._remembered(wanted, now)
+        if found is None or found is UNAVAILABLE:
             return UNAVAILABLE
+        if isinstance(found, Refusal):
+            self._answers.pop(token, None)
+            keep(self._unknown, token, (now + UNKNOWN_FOR, found), UNKNOWN_KEPT)
+            return found
         result = judge(found, now)
-        answer = _Answer(result, found.key.expires_at or _NEVER, now + RECHECK_AFTER, found)
+        answer = Answer(result, found.key.expires_at or _NEVER, now + RECHECK_AFTER, found)
         if isinstance(result, Refusal):
             answer.expires_at = _NEVER
         if changes == self._changes:
-            _keep(self._answers, token, answer, ANSWERS_KEPT)
+            keep(self._answers, token, answer, ANSWERS_KEPT)
         return result
 
-    def _remembered(self, digest: str, now: datetime) -> Identity | None:
-        return self._memory.identity(digest) if now - self.as_of <= self._grace else None
+    def _remembered(self, wanted: Wanted, now: datetime) -> Identity | None:
+        return wanted.remembered(self._memory) if now - self.as_of <= self._grace else None
 
-    async def _ask(self, digest: str) -> tuple[int, Identity | Refusal | None]:
+    async def _ask(self, wanted: Wanted) -> tuple[int, Identity | Refusal | None]:
         """Ask Redis, again while it is slow and nothing else would answer. Returns as `_fetch_settled`.
 
         Who is remembered is not kept waiting. When Redis has been away for long, nobody is.
@@ -167,29 +168,22 @@ class RedisKeyDirectory:
             changes = self._changes
             try:
                 if self.connected:
-                    return await self._fetch_settled(digest)
+                    return await self._fetch_settled(wanted)
             except (RedisError, OSError, TimeoutError, msgspec.DecodeError) as error:
                 _log.debug("key lookup failed", error=repr(error))
             since = began if self._lost_at is None else min(began, self._lost_at)
-            if loop.time() - since >= PATIENCE or self._remembered(digest, self._clock()) is not None:
+            if loop.time() - since >= PATIENCE or self._remembered(wanted, self._clock()) is not None:
                 return changes, None
             await asyncio.sleep(ASK_AGAIN_AFTER)
 
-    async def _fetch_settled(self, digest: str) -> tuple[int, Identity | Refusal | None]:
+    async def _fetch_settled(self, wanted: Wanted) -> tuple[int, Identity | Refusal | None]:
         """Fetch, again if something changed meanwhile: a kept answer must not outlive the change that ends it.
 
         Returns how many changes were known when it was fetched, too: where more are known later, it is not kept.
         """
         for _ in range(FETCHES):
             changes = self._changes
-            found = await self._source.fetch(digest)
+            found = await wanted.fetch(self._source)
             if changes == self._changes:
                 break
         return changes, found
-
-
-def _keep(entries: dict[bytes, Any], token: bytes, value: Any, most: int) -> None:
-    entries.pop(token, None)
-    entries[token] = value
-    if len(entries) > most:
-        del entries[next(iter(entries))]

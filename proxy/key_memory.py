@@ -8,23 +8,20 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
 from contracts.limits import PlanRecord
 from contracts.projection import KeyRecord, SubjectRecord
 from contracts.redis_keys import SubjectKind
-from proxy.identity import Identity
+from proxy.identity import Identity, Named
+from proxy.remembered import Records, Subjects
 from proxy.spool.segment import sync_folder
 
-KEPT: Final = 50_000
-"""Records of each kind; the one learned longest ago goes first."""
 PREFIX: Final = "keys-"
 SUFFIX: Final = ".json"
 KINDS: Final[tuple[SubjectKind, ...]] = ("tenant", "team", "user")
-
-R = TypeVar("R", KeyRecord, SubjectRecord, PlanRecord)
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -36,36 +33,13 @@ class Saved(msgspec.Struct, frozen=True):
     plans: dict[str, PlanRecord] = {}
 
 
-class _Records(Generic[R]):
-    def __init__(self) -> None:
-        self.by_name: dict[str, R] = {}
-
-        self.changed = False
-
-    def learn(self, name: str, record: R) -> R:
-        """Keep the newer of the record and the one that is there; return it."""
-        held = self.by_name.pop(name, None)
-        newest = held if held is not None and held.revision > record.revision else record
-        self.changed = self.changed or newest != held
-        self.by_name[name] = newest
-        if len(self.by_name) > KEPT:
-            del self.by_name[next(iter(self.by_name))]
-        return newest
-
-    def forget(self, name: str) -> bool:
-        """Drop a record; return whether it was there."""
-        there = self.by_name.pop(name, None) is not None
-        self.changed = self.changed or there
-        return there
-
-
 class KeyMemory:
     """Records by name, bounded."""
 
     def __init__(self) -> None:
-        self._keys: _Records[KeyRecord] = _Records()
-        self._subjects: dict[SubjectKind, _Records[SubjectRecord]] = {kind: _Records() for kind in KINDS}
-        self._plans: _Records[PlanRecord] = _Records()
+        self._keys: Records[KeyRecord] = Records()
+        self._subjects: dict[SubjectKind, Subjects] = {kind: Subjects() for kind in KINDS}
+        self._plans: Records[PlanRecord] = Records()
 
     @property
     def changed(self) -> bool:
@@ -99,9 +73,16 @@ class KeyMemory:
         user = self._subjects["user"].by_name.get(key.user) if key.user is not None else None
         if tenant is None or (key.team and team is None) or (key.user and user is None):
             return None
-        named = self.plans_of(digest)
-        plans = {name: self._plans.by_name[name] for name in named if name in self._plans.by_name}
-        return Identity(digest, key, tenant, team, user, plans) if len(plans) == len(named) else None
+        return self._with_plans(Identity(digest, key, tenant, team, user))
+
+    def named(self, named: Named) -> Identity | None:
+        """Return whom a token names, if its tenant is known, and all plans that takes."""
+        bare = self._named(named)
+        return self._with_plans(bare) if bare is not None else None
+
+    def subject(self, kind: SubjectKind, tenant: str | None, name: str) -> SubjectRecord | None:
+        """Return a tenant (`tenant` None), or a tenant's team or user, by its id or external id."""
+        return self._subjects[kind].find(tenant, name)
 
     def plans_of(self, digest: str) -> set[str]:
         """Return the names of the plans of a key, and of those it belongs to, as far as they are known."""
@@ -110,6 +91,33 @@ class KeyMemory:
             return set()
         subjects = [self._subjects[kind].by_name.get(getattr(key, kind) or "") for kind in KINDS]
         return {each.plan for each in (key, *subjects) if each is not None and each.plan is not None}
+
+    def plans_named(self, named: Named) -> set[str]:
+        """Return the names of the plans of those whom a token names, as far as they are known."""
+        bare = self._named(named)
+        return {subject.plan for _, subject in bare.subjects if subject.plan is not None} if bare is not None else set()
+
+    def _named(self, named: Named) -> Identity | None:
+        tenant = self.subject("tenant", None, named.tenant)
+        if tenant is None:
+            return None
+        teams = (self.subject("team", tenant.id, name) for name in named.teams)
+        team = next((found for found in teams if found is not None), None)
+        user = self.subject("user", tenant.id, named.user) if named.user is not None else None
+        key = KeyRecord(
+            id="",
+            tenant=tenant.id,
+            team=team.id if team is not None else None,
+            user=user.id if user is not None else None,
+            expires_at=named.expires_at,
+            revision=0,
+        )
+        return Identity("", key, tenant, team, user)
+
+    def _with_plans(self, bare: Identity) -> Identity | None:
+        wanted = {subject.plan for _, subject in bare.subjects if subject.plan is not None}
+        plans = {name: self._plans.by_name[name] for name in wanted if name in self._plans.by_name}
+        return msgspec.structs.replace(bare, plans=plans) if len(plans) == len(wanted) else None
 
     def forget(self, kind: str, name: str) -> bool:
         """Drop a record that is known to be out of date; return whether there was one."""

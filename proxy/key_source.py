@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from contracts import projection, redis_keys
 from contracts.projection import Marker
 from contracts.redis_keys import SubjectKind
-from proxy.identity import INVALID, Identity
+from proxy.identity import INVALID, UNKNOWN_TENANT, UNKNOWN_USER, Identity, Named
 from proxy.key_memory import KINDS, KeyMemory
 from proxy.ports import Refusal
 
@@ -33,12 +33,35 @@ class KeySource:
             return INVALID
         key = self._memory.learn_key(digest, projection.key_decoder.decode(raw_key))
         await self._learn_all([(kind, name) for kind in KINDS if (name := getattr(key, kind)) is not None])
-        plans = self._memory.plans_of(digest)
-        if plans:
-            await self._learn_all([("plan", name) for name in plans])
+        await self._learn_all([("plan", name) for name in self._memory.plans_of(digest)])
         return self._memory.identity(digest)
 
+    async def fetch_named(self, named: Named) -> Identity | Refusal | None:
+        """As `fetch`, for whom a token names: a refusal says whom nobody knows."""
+        if await self._redis.get(redis_keys.MARKER) is None:
+            return None
+        await self._learn_named("tenant", None, (named.tenant,))
+        tenant = self._memory.subject("tenant", None, named.tenant)
+        if tenant is None:
+            return UNKNOWN_TENANT
+        await self._learn_named("team", tenant.id, named.teams)
+        await self._learn_named("user", tenant.id, (named.user,) if named.user is not None else ())
+        if named.user_required and (named.user is None or self._memory.subject("user", tenant.id, named.user) is None):
+            return UNKNOWN_USER
+        await self._learn_all([("plan", name) for name in self._memory.plans_named(named)])
+        return self._memory.named(named)
+
+    async def _learn_named(self, kind: SubjectKind, tenant: str | None, names: tuple[str, ...]) -> None:
+        """Read whoever has these ids or external ids."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(redis_keys.external_id(kind, tenant, name), "record")
+            called = [raw.decode() for raw in await pipe.execute() if raw is not None]
+        await self._learn_all([(kind, name) for name in (*names, *called)])
+
     async def _learn_all(self, wanted: Sequence[tuple[str, str]]) -> None:
+        if not wanted:
+            return
         async with self._redis.pipeline(transaction=False) as pipe:
             for kind, name in wanted:
                 pipe.hget(_redis_key(kind, name), "record")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from proxy.config import Timeouts, TrafficConfig
+from proxy.oidc.rules import Algorithm, Rules
 
 
 class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +56,16 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_timeout: float
     trusted_proxies: tuple[str, ...]
     free_paths: tuple[str, ...]
+    oidc_issuer: str | None
+    oidc_audience: tuple[str, ...]
+    oidc_algorithms: tuple[Algorithm, ...]
+    oidc_tenant_claim: str
+    oidc_team_claim: str
+    oidc_user_claim: str
+    oidc_tenant: str | None
+    oidc_unknown_users: Literal["allow", "deny"]
+    oidc_leeway_seconds: int
+    oidc_ca: str | None
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -84,6 +95,22 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the settings for each upstream alone, under the instance that it is."""
         configs = self.traffic(("", 0)).each()
         return [msgspec.structs.replace(self, upstream=one.upstream, instance=one.instance) for one in configs]
+
+    def oidc_rules(self) -> Rules | None:
+        """Return which tokens are believed; None: there is no identity provider."""
+        if self.oidc_issuer is None:
+            return None
+        return Rules(
+            issuer=self.oidc_issuer,
+            audiences=self.oidc_audience,
+            algorithms=self.oidc_algorithms,
+            tenant_claim=self.oidc_tenant_claim,
+            team_claim=self.oidc_team_claim,
+            user_claim=self.oidc_user_claim,
+            tenant=self.oidc_tenant,
+            unknown_users=self.oidc_unknown_users,
+            leeway=timedelta(seconds=self.oidc_leeway_seconds),
+        )
 
     def traffic(self, listen: tuple[str, int]) -> TrafficConfig:
         """Return what the traffic side is told."""

@@ -67,8 +67,8 @@ class KeyDirectory(Protocol):
     def cached(self, token: bytes, now: datetime) -> Principal | Refusal | None:
         """Answer from memory; None: not known here, ask `find`."""
 
-    async def find(self, token: bytes, now: datetime) -> Principal | Refusal:
-        """Answer from Redis, or from what is remembered while Redis is away."""
+    async def find(self, token: bytes, address: str | None, now: datetime) -> Principal | Refusal:
+        """Answer from Redis, or from what is remembered while Redis is away. `address`: the client's, None: not known."""
 
 
 class Recorder(Protocol):

@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode
 from contracts.settings import KafkaSettings, PepperSettings, RedisSettings
 from proxy.config import TrafficConfig
 from proxy.dialects import table
+from proxy.oidc.settings import OidcSettings
 from proxy.plain import Plain
 from proxy.spool.spool import SEGMENT_BYTES
 from proxy.tls import server_context, upstream_context
@@ -22,7 +23,7 @@ _MIB: Final = 1 << 20
 _Seconds = Annotated[float, Field(gt=0)]
 
 
-class ProxySettings(KafkaSettings, RedisSettings, PepperSettings):
+class ProxySettings(KafkaSettings, RedisSettings, PepperSettings, OidcSettings):
     """Settings of `weighbridge proxy`."""
 
     upstream: str = Field(

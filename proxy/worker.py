@@ -20,24 +20,25 @@ from proxy import master, status
 from proxy.acks import AckReader
 from proxy.day_totals import RedisDayTotals
 from proxy.envelope import source
+from proxy.identities import Identities
 from proxy.journal import Journal
 from proxy.kafka import connection
-from proxy.key_changes import ChangeReader, KeySaver, connect
-from proxy.key_directory import RedisKeyDirectory
-from proxy.key_memory import PREFIX, SUFFIX, KeyMemory, load
+from proxy.last_resort import end, end_within
 from proxy.plain import Plain
 from proxy.publisher import Publisher
 from proxy.recorder import SpoolRecorder, new_epoch
 from proxy.sampler import Sampler
 from proxy.spool import adoption
 from proxy.spool.header import Header
-from proxy.status import RedisState, Start, Status
+from proxy.status import Start, Status
 
 SAMPLING: Final = 1
 """The number of the worker that looks at the upstream for all."""
 STATUS_EVERY: Final = 1.0
 ACK_WAIT: Final = 3.0
 """Seconds that an ending process waits for the ledger, once the broker has everything. The next start does the rest."""
+END_AFTER: Final = 30.0
+"""Seconds over the grace time before a worker that should have ended ends itself: long after its parent kills it."""
 _SWITCH_SECONDS: Final = 0.001
 _PR_SET_PDEATHSIG: Final = 1
 _log = structlog.get_logger(__name__)
@@ -59,17 +60,8 @@ class Worker:
         published = metrics.PUBLISHED.counter(self._registry)
         self._publisher = Publisher(kafka, self._journal, settings.publish_window_bytes, published)
         self._acks = AckReader(kafka, self._journal.acknowledge)
-        self._redis = connect(settings.redis_url)
-        self._totals = RedisDayTotals(self._redis)
-        memory = KeyMemory()
-        self._directory = RedisKeyDirectory(self._redis, memory, settings.pepper, settings.key_grace, utc_now)
-        for saved in load(settings.spool, utc_now(), settings.key_grace):
-            memory.restore(saved)
-            self._directory.as_of = max(self._directory.as_of, saved.as_of)
-        up = metrics.REDIS_UP.gauge(self._registry)
-        self._changes = ChangeReader(self._redis, self._directory, utc_now, up)
-        path = settings.spool / f"{PREFIX}{settings.file_label}-{start.number}{SUFFIX}"
-        self._saver = KeySaver(path, memory, self._directory)
+        self._identities = Identities(settings, start.number, self._registry)
+        self._totals = RedisDayTotals(self._identities.redis)
         self._samplers = self._sampling(settings) if start.number == SAMPLING else []
         self._traffic: master.Traffic | None = None
         self._draining = False
@@ -87,19 +79,25 @@ class Worker:
             config = self._settings.traffic(self._start.listen)
             serving = tasks.create_task(
                 master.serve(
-                    config, self._recorder, self._directory, self._registry, self._started, totals=self._totals
+                    config,
+                    self._recorder,
+                    self._identities.directory,
+                    self._registry,
+                    self._started,
+                    totals=self._totals,
                 )
             )
-            await _either(stop, serving)
+            try:
+                await _either(stop, serving)
+            finally:
+                end_within(self._settings.grace_seconds + END_AFTER, loop)
             deadline = time.monotonic() + self._settings.grace_seconds
             await self._drain(serving)
             flushed.set()
             await flushing
             await self._deliver(deadline)
-            for task in background:
-                task.cancel()
-        await self._saver.save()
-        await self._redis.aclose()
+            await end(background)
+        await self._identities.close()
         self._journal.close()
 
     def _parts(self) -> list[Coroutine[Any, Any, None]]:
@@ -107,8 +105,7 @@ class Worker:
             self._journal.keep_adopting(),
             self._publisher.run(),
             self._acks.run(),
-            self._changes.run(),
-            self._saver.run(),
+            *self._identities.parts(),
             self._report(),
             *(sampler.run() for sampler in self._samplers),
         ]
@@ -123,7 +120,7 @@ class Worker:
         self._tell()
 
     def _reload(self) -> None:
-        self._directory.forget_answers()
+        self._identities.directory.forget_answers()
         if self._traffic is not None:
             self._traffic.reload()
 
@@ -155,10 +152,9 @@ class Worker:
     def _tell(self) -> None:
         if self._traffic is None:
             return
-        away: RedisState = "rebuilding" if self._directory.connected else "down"
         line = Status(
             port=self._traffic.port,
-            redis="up" if self._changes.whole else away,
+            redis=self._identities.redis_state,
             kafka="up" if self._publisher.connected else "down",
             spool="full" if self._recorder.full() is not None else "ok",
             draining=self._draining,

@@ -15,8 +15,11 @@ WITNESS: Final = f"{{{redis_keys.MARKER}}}:rebuild"
 
 _REPLACE: Final = """
 local held = redis.call('HGET', KEYS[1], 'revision')
-if held and tonumber(held) >= tonumber(ARGV[1]) then
-    return tonumber(held) == tonumber(ARGV[1]) and 0 or -1
+if held and tonumber(held) > tonumber(ARGV[1]) then
+    return -1
+end
+if held and tonumber(held) == tonumber(ARGV[1]) and redis.call('HGET', KEYS[1], 'record') == ARGV[2] then
+    return 0
 end
 redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'record', ARGV[2])
 return 1
@@ -42,12 +45,16 @@ class Copy:
         """Write records and announce them.
 
         A record that Redis holds already is announced again when its revision is above `news_after`: whoever wrote it may have
-        died before it told anybody.
+        died before it told anybody. One of the same revision that reads differently is replaced: another version of this
+        service wrote it.
         """
         async with self.redis.pipeline(transaction=False) as pipe:
             for entry in entries:
+                if entry.found_by is not None:
+                    await self._replace([entry.found_by], [entry.revision, entry.id], client=pipe)
+            for entry in entries:
                 await self._replace([entry.redis_key], [entry.revision, entry.record], client=pipe)
-            results = await pipe.execute()
+            results = (await pipe.execute())[-len(entries) :] if entries else []
         news = [
             entry
             for entry, result in zip(entries, results, strict=True)

@@ -24,13 +24,17 @@ Limits = tuple[LimitRecord, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A record, where it stands (`redis_key`), and how the stream of changes names it (`kind`, `id`)."""
+    """A record, where it stands (`redis_key`), and how the stream of changes names it (`kind`, `id`).
+
+    `found_by`: a further key under which its id stands.
+    """
 
     kind: str
     id: str
     redis_key: str
     revision: int
     record: bytes
+    found_by: str | None = None
 
 
 async def entries(session: AsyncSession, rows: Sequence[Projected]) -> list[Entry]:
@@ -94,8 +98,11 @@ def _key(row: Key, limits: Limits) -> Entry:
 
 def _subject(row: Subject, limits: Limits) -> Entry:
     kind = SUBJECTS[type(row)]
+    tenant = row.tenant if isinstance(row, Team | User) else None
     record = projection.SubjectRecord(
         id=row.id,
+        tenant=tenant,
+        external_id=row.external_id,
         status="active" if row.status == "active" else "suspended",
         time_zone=row.time_zone if isinstance(row, Tenant) else "UTC",
         tags=row.tags,
@@ -103,7 +110,9 @@ def _subject(row: Subject, limits: Limits) -> Entry:
         limits=limits,
         revision=row.revision,
     )
-    return Entry(kind, row.id, redis_keys.subject_record(kind, row.id), row.revision, projection.encode(record))
+    external = redis_keys.external_id(kind, tenant, row.external_id) if row.external_id is not None else None
+    place = redis_keys.subject_record(kind, row.id)
+    return Entry(kind, row.id, place, row.revision, projection.encode(record), external)
 
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:

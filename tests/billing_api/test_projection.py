@@ -15,7 +15,7 @@ from billing_api.projection import repair, revisions
 from billing_api.projection.copy import Copy
 from billing_api.projection.records import Entry
 from contracts import redis_keys
-from contracts.projection import Marker, marker_decoder, subject_decoder
+from contracts.projection import Marker, SubjectRecord, encode, marker_decoder, subject_decoder
 from tests.billing_api.conftest import Api
 
 
@@ -56,6 +56,38 @@ async def test_a_write_is_in_redis_when_it_is_answered(api: Api, redis: Redis) -
         ("tenant", tenant),
         ("user", user),
     ]
+
+
+async def pointed(redis: Redis, kind: redis_keys.SubjectKind, tenant: str | None, name: str) -> str | None:
+    raw = await redis.hget(redis_keys.external_id(kind, tenant, name), "record")
+    return raw.decode() if isinstance(raw, bytes) else None
+
+
+async def test_subjects_are_found_by_what_other_systems_call_them(api: Api, redis: Redis) -> None:
+    first, second = await api.tenant(external_id="acme"), await api.tenant()
+    team = (await api.post("/v1/teams", {"tenant": first, "name": "t", "external_id": "/r"}))["id"]
+    user = (await api.post("/v1/users", {"tenant": first, "name": "u", "external_id": "/r"}))["id"]
+    assert await pointed(redis, "tenant", None, "acme") == first
+    assert (await pointed(redis, "team", first, "/r"), await pointed(redis, "user", first, "/r")) == (team, user)
+    assert await pointed(redis, "team", second, "/r") is None
+    found = await subject(redis, "user", user)
+    assert (found.tenant, found.external_id) == (first, "/r")
+    await api.patch(f"/v1/tenants/{first}", {"external_id": "acme-old"})
+    await api.patch(f"/v1/tenants/{second}", {"external_id": "acme"})
+    assert await pointed(redis, "tenant", None, "acme") == second
+    assert (await subject(redis, "tenant", first)).external_id == "acme-old"
+
+
+async def test_what_another_version_of_this_service_wrote_is_replaced(api: Api, redis: Redis) -> None:
+    tenant = await api.tenant(external_id="acme")
+    before = await subject(redis, "tenant", tenant)
+    place = redis_keys.subject_record("tenant", tenant)
+    await redis.hset(place, "record", encode(SubjectRecord(id=tenant, revision=before.revision)))
+    await redis.delete(redis_keys.external_id("tenant", None, "acme"))
+    await redis.delete(redis_keys.MARKER)
+    await api.services.projector.repair()
+    assert await subject(redis, "tenant", tenant) == before
+    assert await pointed(redis, "tenant", None, "acme") == tenant
 
 
 async def test_revisions_count_up_by_one_for_each_projected_change(api: Api, redis: Redis) -> None:

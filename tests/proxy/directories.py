@@ -12,9 +12,12 @@ from contracts import keys, metrics, projection, redis_keys
 from contracts.clock import utc_now
 from contracts.limits import PlanRecord
 from contracts.projection import KeyRecord, Marker, SubjectRecord
+from proxy.gate import Gate
 from proxy.key_changes import ChangeReader, KeySaver, connect
 from proxy.key_directory import RedisKeyDirectory
 from proxy.key_memory import KeyMemory, load
+from proxy.last_resort import end
+from proxy.wanted import Reader
 
 PEPPER = b"a pepper of sixteen bytes"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -26,6 +29,7 @@ class Api:
     """Writes to Redis what the billing service would."""
 
     def __init__(self, address):
+        self.address = address
         self.redis = redis.Redis.from_url(address)
         self.revision = 0
 
@@ -41,8 +45,15 @@ class Api:
         record = KeyRecord(**(defaults | fields))
         self.put("key", keys.digest(token, pepper), record)
 
-    def subject(self, kind, name, **fields):
-        self.put(kind, name, SubjectRecord(id=name, revision=self.revision + 1, **fields))
+    def subject(self, kind, name, tenant=None, external_id=None, **fields):
+        if external_id is not None:
+            place = redis_keys.external_id(kind, tenant, external_id)
+            self.redis.hset(place, mapping={"revision": self.revision + 1, "record": name})
+        record = SubjectRecord(id=name, tenant=tenant, external_id=external_id, revision=self.revision + 1, **fields)
+        self.put(kind, name, record)
+
+    def plan(self, name, **fields):
+        self.put("plan", name, PlanRecord(id=name, revision=self.revision + 1, **fields))
 
     def plan(self, name, **fields):
         self.put("plan", name, PlanRecord(id=name, revision=self.revision + 1, **fields))
@@ -53,15 +64,20 @@ class Api:
 
 
 @asynccontextmanager
-async def directory_at(address, grace=timedelta(hours=1), memory=None, folder=None, follow=True):
+async def directory_at(
+    address, grace=timedelta(hours=1), memory=None, folder=None, follow=True, guard=None, tokens=None
+):
     client = connect(address)
     memory = memory or KeyMemory()
-    directory: Any = RedisKeyDirectory(client, memory, PEPPER, grace, utc_now)
+    registry = CollectorRegistry()
+    gate = Gate(guard, metrics.IDENTITY_FAILURES.counter(registry))
+    directory: Any = RedisKeyDirectory(client, memory, Reader(PEPPER, tokens), gate, grace, utc_now)
+    directory.registry = registry
     if folder is not None:
         for saved in load(folder, utc_now(), grace):
             memory.restore(saved)
             directory.as_of = max(directory.as_of, saved.as_of)
-    reader = ChangeReader(client, directory, utc_now, metrics.REDIS_UP.gauge(CollectorRegistry()))
+    reader = ChangeReader(client, directory, utc_now, metrics.REDIS_UP.gauge(registry))
     directory.reader = reader
     directory.saver = KeySaver(folder / "keys-x-1.json", memory, directory) if folder is not None else None
     following = asyncio.create_task(reader.run() if follow else asyncio.sleep(3600))
@@ -70,8 +86,7 @@ async def directory_at(address, grace=timedelta(hours=1), memory=None, folder=No
     finally:
         if follow:  # redis-py leaves a socket open where connecting is cancelled
             await until(lambda: reader.whole or not directory.connected)
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await end([following])
         await client.aclose()
 
 

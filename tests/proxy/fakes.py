@@ -58,12 +58,14 @@ class MemoryDirectory:
         self.known: dict[bytes, Principal | Refusal] = {KEY: Principal(KEY_RECORD, {"project": "search"})}
         self.distant: dict[bytes, Principal | Refusal] = {}
         self.asked = 0
+        self.addresses: list[str | None] = []
 
     def cached(self, token: bytes, now: datetime) -> Principal | Refusal | None:
         return self.known.get(token)
 
-    async def find(self, token: bytes, now: datetime) -> Principal | Refusal:
+    async def find(self, token: bytes, address: str | None, now: datetime) -> Principal | Refusal:
         self.asked += 1
+        self.addresses.append(address)
         return self.distant.get(token) or Refusal("invalid_api_key", "Incorrect API key provided.")
 
 

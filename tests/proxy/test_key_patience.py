@@ -36,9 +36,9 @@ async def test_a_new_key_is_let_in_by_a_redis_that_hung_beyond_its_time_out(serv
     async with directory_at(server.address) as directory:
         await until(lambda: directory.reader.whole)
         server.process.send_signal(signal.SIGSTOP)
-        asked = asyncio.create_task(directory.find(TOKEN, utc_now()))
+        asked = asyncio.create_task(directory.find(TOKEN, None, utc_now()))
         await until(lambda: not directory.connected)
-        asked_later = asyncio.create_task(directory.find(OTHER, utc_now()))
+        asked_later = asyncio.create_task(directory.find(OTHER, None, utc_now()))
         await asyncio.sleep(0.1)
         server.process.send_signal(signal.SIGCONT)
         async with asyncio.timeout(120):
@@ -60,7 +60,7 @@ async def test_a_lookup_that_fails_while_redis_is_there_is_made_again(server, ap
             return await fetch(digest)
 
         monkeypatch.setattr(directory._source, "fetch", fail_first)
-        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        assert isinstance(await directory.find(TOKEN, None, utc_now()), Principal)
         assert failures == []
 
 
@@ -73,7 +73,7 @@ async def test_nobody_waits_for_a_redis_that_has_been_away_for_long(server, api,
         await until(lambda: not directory.connected)
         await asyncio.sleep(0.6)
         async with asyncio.timeout(120):
-            assert await directory.find(TOKEN, utc_now()) == UNAVAILABLE
+            assert await directory.find(TOKEN, None, utc_now()) == UNAVAILABLE
 
 
 async def test_who_is_remembered_does_not_wait(server, api, monkeypatch):
@@ -81,9 +81,9 @@ async def test_who_is_remembered_does_not_wait(server, api, monkeypatch):
     monkeypatch.setattr(key_directory, "ASK_AGAIN_AFTER", NEVER)
     async with directory_at(server.address) as directory:
         await until(lambda: directory.reader.whole)
-        assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+        assert isinstance(await directory.find(TOKEN, None, utc_now()), Principal)
         server.kill()
         await until(lambda: not directory.connected)
         directory.forget_answers()
         async with asyncio.timeout(120):
-            assert isinstance(await directory.find(TOKEN, utc_now()), Principal)
+            assert isinstance(await directory.find(TOKEN, None, utc_now()), Principal)

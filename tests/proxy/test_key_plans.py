@@ -54,7 +54,7 @@ async def test_plans_of_all_levels_are_found(server, api):
     own = LimitRecord(id="lim_own", meter="total_tokens", window="minute", amount=50)
     api.subject("user", "user_a", limits=(own,))
     async with directory_at(server.address) as directory:
-        found = await directory.find(TOKEN, utc_now())
+        found = await directory.find(TOKEN, None, utc_now())
         expected = {("tenant", "lim_minute"): 10_000, ("tenant", "lim_day"): 500, ("user", "lim_own"): 50}
         assert amounts(found) == expected
         assert found.time_zone == "Europe/Berlin"
@@ -66,42 +66,42 @@ async def test_a_plan_that_changes_is_in_force_within_a_second(server, api):
     async with directory_at(server.address) as directory:
         await until(lambda: directory.reader.whole)
         for amount in range(1, 11):
-            await directory.find(TOKEN, utc_now())
+            await directory.find(TOKEN, None, utc_now())
             limit = LimitRecord(id="lim_minute", meter="total_tokens", window="minute", amount=amount)
             api.plan("plan_a", limits=(limit,))
             began = time.monotonic()
             await until(lambda: directory.cached(TOKEN, utc_now()) is None)
-            assert amounts(await directory.find(TOKEN, utc_now())) == {("tenant", "lim_minute"): amount}
+            assert amounts(await directory.find(TOKEN, None, utc_now())) == {("tenant", "lim_minute"): amount}
             assert time.monotonic() - began < 1.0
 
 
 async def test_a_plan_that_is_taken_on_or_left_is_in_force_too(server, api):
     async with directory_at(server.address) as directory:
         await until(lambda: directory.reader.whole)
-        assert len(amounts(await directory.find(TOKEN, utc_now()))) == 2
+        assert len(amounts(await directory.find(TOKEN, None, utc_now()))) == 2
         for plan, held in ((None, 0), ("plan_a", 2)):
             api.subject("tenant", "ten_a", plan=plan)
             await until(lambda: directory.cached(TOKEN, utc_now()) is None)
-            assert len(amounts(await directory.find(TOKEN, utc_now()))) == held
+            assert len(amounts(await directory.find(TOKEN, None, utc_now()))) == held
 
 
 async def test_nobody_is_let_in_without_the_limits_of_a_plan_that_is_not_there(server, api):
     api.subject("tenant", "ten_a", plan="plan_missing")
     async with directory_at(server.address) as directory:
         await until(lambda: directory.reader.whole)
-        assert await directory.find(TOKEN, utc_now()) == UNAVAILABLE
+        assert await directory.find(TOKEN, None, utc_now()) == UNAVAILABLE
 
 
 async def test_plans_are_known_while_redis_is_away_and_after_a_start(server, api, tmp_path):
     async with directory_at(server.address, folder=tmp_path) as directory:
         await until(lambda: directory.reader.whole)
-        before = await directory.find(TOKEN, utc_now())
+        before = await directory.find(TOKEN, None, utc_now())
         api.plan("plan_a", limits=(DAY,), max_tokens=3)
         await until(lambda: directory._memory._plans.by_name["plan_a"].max_tokens == 3)
         await directory.saver.save()
     server.kill()
     async with directory_at(server.address, folder=tmp_path) as directory:
-        found = await directory.find(TOKEN, utc_now())
+        found = await directory.find(TOKEN, None, utc_now())
         assert isinstance(found, Principal)
         assert (len(before.limits), len(found.limits), found.max_tokens) == (2, 1, 3)
 
