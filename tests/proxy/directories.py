@@ -55,9 +55,6 @@ class Api:
     def plan(self, name, **fields):
         self.put("plan", name, PlanRecord(id=name, revision=self.revision + 1, **fields))
 
-    def plan(self, name, **fields):
-        self.put("plan", name, PlanRecord(id=name, revision=self.revision + 1, **fields))
-
     def whole(self, rebuilt_at=NOW):
         marker = Marker(revision=self.revision, rebuilt_at=rebuilt_at)
         self.redis.set(redis_keys.MARKER, projection.encode(marker))
