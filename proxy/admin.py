@@ -67,7 +67,8 @@ class Admin:
     def parts(self) -> dict[str, tuple[str, bool]]:
         """Return each part's state and whether requests can be served with it as it is.
 
-        They can while Kafka is away (the spool holds them) and while Redis is (known keys go on for their grace).
+        They can while Kafka is away (the spool holds them) and while Redis is: known keys go on for their grace, and each limit
+        says what holds without it.
         """
         statuses = list(self._workers.statuses.values())
         up = len(statuses) == self._settings.workers
@@ -77,6 +78,7 @@ class Admin:
             "workers": (f"{len(statuses)} of {self._settings.workers}", up),
             "upstream": ("up" if healthy else "down", healthy),
             "redis": (next((status.redis for status in statuses if status.redis != "up"), "up"), True),
+            "limits": (next((status.limits for status in statuses if status.limits != "up"), "up"), True),
             "kafka": ("up" if all(status.kafka == "up" for status in statuses) else "down", True),
             "spool": ("full" if full else "ok", not full),
             "draining": ("yes" if self._workers.draining else "no", not self._workers.draining),

@@ -30,6 +30,7 @@ class Status(msgspec.Struct, frozen=True):
 
     port: int
     redis: RedisState
+    limits: RedisState
     kafka: Literal["up", "down"]
     spool: Literal["ok", "full"]
     draining: bool

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from contracts import logs, metrics
 from contracts.clock import utc_now
+from contracts.events import AckData
 from proxy import master, status
 from proxy.acks import AckReader
 from proxy.day_totals import RedisDayTotals
@@ -24,6 +25,8 @@ from proxy.identities import Identities
 from proxy.journal import Journal
 from proxy.kafka import connection
 from proxy.last_resort import end, end_within
+from proxy.limits.limiter import RedisLimits
+from proxy.limits.store import RedisStore
 from proxy.plain import Plain
 from proxy.publisher import Publisher
 from proxy.recorder import SpoolRecorder, new_epoch
@@ -59,7 +62,9 @@ class Worker:
         kafka = connection(settings, f"weighbridge-{settings.instance}-{start.number}")
         published = metrics.PUBLISHED.counter(self._registry)
         self._publisher = Publisher(kafka, self._journal, settings.publish_window_bytes, published)
-        self._acks = AckReader(kafka, self._journal.acknowledge)
+        self._acks = AckReader(kafka, self._acknowledge)
+        self._counters = RedisStore(settings.redis_url)
+        self._limits = RedisLimits(self._counters, self._recorder.epoch)
         self._identities = Identities(settings, start.number, self._registry)
         self._totals = RedisDayTotals(self._identities.redis)
         self._samplers = self._sampling(settings) if start.number == SAMPLING else []
@@ -84,7 +89,8 @@ class Worker:
                     self._identities.directory,
                     self._registry,
                     self._started,
-                    totals=self._totals,
+                    self._limits,
+                    self._totals,
                 )
             )
             try:
@@ -97,6 +103,8 @@ class Worker:
             await flushing
             await self._deliver(deadline)
             await end(background)
+        await self._limits.close()
+        await self._counters.close()
         await self._identities.close()
         self._journal.close()
 
@@ -106,9 +114,15 @@ class Worker:
             self._publisher.run(),
             self._acks.run(),
             *self._identities.parts(),
+            self._limits.run(),
             self._report(),
             *(sampler.run() for sampler in self._samplers),
         ]
+
+    def _acknowledge(self, ack: AckData) -> None:
+        self._journal.acknowledge(ack)
+        if ack.epoch == self._recorder.epoch:
+            self._limits.confirmed(ack.contiguous)
 
     def _sampling(self, settings: Plain) -> list[Sampler]:
         up = metrics.UPSTREAM_UP.gauge(self._registry)
@@ -143,9 +157,11 @@ class Worker:
     async def _report(self) -> None:
         spool_bytes = metrics.SPOOL_BYTES.gauge(self._registry)
         lag = metrics.LEDGER_LAG.gauge(self._registry)
+        limits = metrics.LIMITS_UP.gauge(self._registry)
         while True:
             spool_bytes.set(self._journal.bytes_used)
             lag.set(self._journal.lag(time.monotonic()))
+            limits.set(self._limits.life.state == "up")
             self._tell()
             await asyncio.sleep(STATUS_EVERY)
 
@@ -155,6 +171,7 @@ class Worker:
         line = Status(
             port=self._traffic.port,
             redis=self._identities.redis_state,
+            limits=self._limits.life.state,
             kafka="up" if self._publisher.connected else "down",
             spool="full" if self._recorder.full() is not None else "ok",
             draining=self._draining,

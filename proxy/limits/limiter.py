@@ -45,6 +45,10 @@ class RedisLimits:
         """Renew, report and give back until cancelled."""
         await self.upkeep.run()
 
+    async def close(self) -> None:
+        """Give back all that no request uses."""
+        await self.upkeep.end()
+
     def confirmed(self, sequence: int) -> None:
         """Note that the ledger has all usage events of this process up to a sequence."""
         self._slices.confirmed = max(self._slices.confirmed, sequence)

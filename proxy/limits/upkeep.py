@@ -30,6 +30,15 @@ class Upkeep:
             await self.look()
             await asyncio.sleep(min(TICK, self._renew))
 
+    async def end(self) -> None:
+        """Give back all that no request uses: what is kept counts as spent when its lease has run out."""
+        await self._wake()
+        for name in list(self._steps.tenants) if self._life.state == "up" else ():
+            async with self._steps.turn(name) as tenant:
+                due = [Wish(counter, give=counter.free) for counter in tenant.watched]
+                for start in range(0, len(due), AT_ONCE):
+                    await self._steps.take(name, due[start : start + AT_ONCE])
+
     async def asked(self) -> bool:
         """Return whether Redis can be asked; finds out where nobody has yet. Not to be called in a tenant's turn."""
         if self._life.number == 0 and self._life.attended_at == float("-inf"):

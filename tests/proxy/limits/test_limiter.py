@@ -134,6 +134,13 @@ async def test_idle_slices_go_back_to_the_others(redis):
     assert await left(other, who) == [980]
 
 
+async def test_a_process_that_ends_in_order_leaves_all_that_it_did_not_use(redis):
+    first, second, who = RedisLimits(redis, "p1"), RedisLimits(redis, "p2"), principal(*held(limit(amount=1000)))
+    assert isinstance(await take(first, demand(who, 10)), Grant)
+    await first.close()
+    assert isinstance(await take(second, demand(who, 990)), Grant)
+
+
 async def test_a_day_is_the_tenants_and_its_denial_says_when_it_renews(redis):
     limits = RedisLimits(redis, "p1")
     who = principal(*held(limit(window="day", amount=10)), zone="Pacific/Kiritimati")
