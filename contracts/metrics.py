@@ -57,6 +57,9 @@ IDENTITY_FAILURES: Final = Metric(
     ("reason",),
 )
 REDIS_UP: Final = Metric("weighbridge_redis_up", "Whether Redis answers this process (1) or not (0).")
+LIMITS_UP: Final = Metric(
+    "weighbridge_limits_up", "Whether limits can be asked (1), or their outage policies hold in this process (0)."
+)
 UPSTREAM_UP: Final = Metric(
     "weighbridge_upstream_up", "Whether the vLLM server answers its health check.", ("upstream",)
 )

@@ -9,19 +9,20 @@ from typing import Final
 
 from contracts.quota_feedback import ActiveCounter
 from proxy.limits import told
+from proxy.limits.pace import Pace
 from proxy.limits.told import Entries, Sent, Told
+from proxy.limits.windows import BUCKETS
 from proxy.limits.wire import Ask, Beyond, Kind, State
 
 LOOSE: Final = -2
 """What was taken without a lease stands in a grant as LOOSE less the amount."""
-QUICK: Final = 0.25
-"""Seconds: who asks again so soon gets twice as large a slice, who does not, half."""
 
 
-class Counter:
+class Counter(Pace):
     """One counter's slice. `amount` is the limit's; `kind`, `width` and `gone_at` as in `wire.Ask`."""
 
     def __init__(self, key: str, kind: Kind, amount: int, width: int, gone_at: int) -> None:
+        super().__init__()
         self.key: Final = key
         self.kind: Final = kind
         self.width: Final = width
@@ -29,7 +30,6 @@ class Counter:
         self.amount = amount
         self.lease = 0
         self.out = 0
-        self.free = 0
         self.good_until = 0.0
         """When the process stops to use the slice: before Redis lets it run out."""
         self.cut = 0
@@ -42,17 +42,9 @@ class Counter:
         """Whether Redis has said anything of it."""
         self.loose = 0
         """What was let in without a lease since Redis was last heard."""
-        self.full_need = 0
-        self.full_until = 0.0
-        """Until then a need of `full_need` or more does not fit, as far as is known."""
-        self.fits_at = 0.0
-        self.size = 0
-        self.asked_at = 0.0
         self.renewed_at = 0.0
-        self.wanted = 0
-        """What requests that wait for Redis need."""
-        self.taken = 0
-        """What was taken since the last look (`idle`)."""
+        self.users = 0
+        """Ways that are remembered, and requests that wait."""
         self.watched = False
         self.described: ActiveCounter | None = None
         """What the stream must know of a calendar counter."""
@@ -106,7 +98,8 @@ class Counter:
         if self.kind == "C":
             settled = sum([entry[1] for entry in self._entries.values()])
             return self._told.total + self.out + settled + self.loose
-        return self._told.total + sum([entry[0] + entry[1] for entry in self._entries.values()])
+        inside = [entry[0] + entry[1] for at, entry in self._entries.items() if at >= place - BUCKETS]
+        return self._told.total + sum(inside)
 
     def settle(self, serial: int, reserved: int, used: int, taken_at: int, place: int) -> None:
         """Replace what was reserved under a number by what was used.
@@ -133,19 +126,6 @@ class Counter:
             else:
                 self._note(taken_at, 0, -less)
 
-    def resize(self, now: float) -> int:
-        """Return how much to ask for beyond what is needed, by how soon it asks again."""
-        soon = now - self.asked_at < QUICK
-        self.asked_at = now
-        self.size = max(2 * self.size, self.taken, 1) if soon else self.size // 2
-        return self.size
-
-    def idle(self) -> int:
-        """Return what of the slice is not in demand, and begin a new look."""
-        spare = self.free - 2 * self.taken
-        self.taken = 0
-        return max(0, spare)
-
     def ask(self, number: int, give: int, need: int, want: int, beyond: Beyond) -> Ask:
         """Return what to send; what was sent and not answered is sent again instead of anything newer."""
         sent = self._sent or self._send(number, give)
@@ -156,41 +136,48 @@ class Counter:
         sent = self._sent or self._send(number, 0)
         self.out -= sent.give if self.kind == "N" else sent.give + sent.moved
         self.lease -= sent.give + sent.moved
-        if self.kind != "N" and now >= self.good_until:
+        if self.kind == "S" and now >= self.good_until:
             self._lapse(number)
+        elif self.kind == "C" and now >= self.good_until:
+            self.lease = self.out  # what runs is reserved, whether it is counted as lost too or not
         self._told.forget(place)
-        self._sent = Sent(number, self.out if self.kind == "N" else self.lease, 0, self._told.reports(), held=False)
+        self._sent = Sent(number, self.out if self.kind == "N" else self.lease, 0, self._told.reports(), False, False)
         self._sent.moved = 0  # what is declared was moved long ago
         self.cut, self.registered = number, False
         return self._asking(self._sent, 0, 0, "B", declare=True)
 
     def told(self, state: State, serial: int, sent_at: float, good_until: float) -> bool:
-        """Take over what Redis said. Returns False when Redis has forgotten a lease that should still have held."""
+        """Take over what Redis said. Returns False when Redis forgot what it should know: then nothing is granted."""
         sent, self._sent = self._sent, None
         assert sent is not None
         forgotten = sent.held and not state.known
-        in_time = sent_at < self.good_until
-        if forgotten and self.kind != "N":
+        lost = (forgotten and sent_at < self.good_until) or (sent.known and not state.there)
+        if forgotten and not lost and self.kind != "N":
             self._lapse(serial)
         else:
             self.out -= sent.give if self.kind == "N" else sent.give + sent.moved
+        if lost:  # what is still held is declared before anything else is asked
+            self.lease -= sent.give + sent.moved
+            self.free, self.good_until = 0, 0.0
+            return False
         self.lease = state.lease
         self.free = self.lease - self.out
         self.room = state.room
         self.renewed_at, self.good_until = sent_at, good_until
         self.heard, self.loose = True, 0
-        return not (forgotten and in_time)
+        return True
 
     def _send(self, number: int, give: int) -> Sent:
         give = max(0, self.free if self.recall else min(give, self.free))
         self.recall = False
         reports = told.pending(self._entries) if self.kind == "C" else told.spent(self._entries)
+        known = bool(self._told)
         self._told.add(reports)
         self._entries = {}
         self.out += give
         self.free -= give
         self.cut = number
-        self._sent = Sent(number, self.out - give if self.kind == "N" else 0, give, reports, self.lease > 0)
+        self._sent = Sent(number, self.out - give if self.kind == "N" else 0, give, reports, self.lease > 0, known)
         return self._sent
 
     def _asking(self, sent: Sent, need: int, want: int, beyond: Beyond, declare: bool) -> Ask:

@@ -74,7 +74,7 @@ local function book(ask, place, amount)
   ask[total] = ask[total] + after - before
 end
 
--- What a lease held when it ran out counts as spent then. Slots come back.
+-- What a lease held when it ran out counts as spent then. Slots come back, and what is declared anew in this step.
 local function expire(ask)
   if not ask.next or ask.next > now then return end
   local fields, next = redis.call('HGETALL', ask.key), false
@@ -90,6 +90,7 @@ local function expire(ask)
     else
       local lease = leases[name]
       ask.leased = ask.leased - lease
+      if ask.declare and name == me then lease = 0 end
       if lease > 0 and ask.kind == 'S' then book(ask, int(math.floor(over / ask.width)), lease) end
       if lease > 0 and ask.kind == 'C' then book(ask, 'x:' .. int(over), lease) end
       redis.call('HDEL', ask.key, 'l:' .. name, 'e:' .. name, 'n:' .. name)
@@ -210,6 +211,7 @@ for _, ask in ipairs(asks) do
     ask.lease, ask.leased, ask.room = ask.lease + granted, ask.leased + granted, ask.room - granted
   end
   store(ask)
-  for _, value in ipairs({ask.lease, ask.known and 1 or 0, ask.room, ask.retry_at}) do result[#result + 1] = value end
+  local state = {ask.lease, ask.known and 1 or 0, ask.life and 1 or 0, ask.room, ask.retry_at}
+  for _, value in ipairs(state) do result[#result + 1] = value end
 end
 return result

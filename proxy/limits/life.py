@@ -1,12 +1,12 @@
 """Whether Redis can be asked: it is there, and its counters are whole. Told to `/readyz` and metrics."""
 
-from collections.abc import Callable
 from typing import Final, Literal
 
 import structlog
 from redis.exceptions import RedisError
 
 from proxy.limits.outage import Share
+from proxy.limits.slices import Slices
 from proxy.limits.wire import Attendance, Store
 
 AWAY: Final = (RedisError, OSError, TimeoutError)
@@ -15,9 +15,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Life:
-    """The life that Redis' counters are in, as this process knows it. `lease`: seconds; `boot`: as in `Slices`."""
+    """The life that Redis' counters are in, as this process knows it. `lease`: seconds."""
 
-    def __init__(self, store: Store, process: str, lease: float, boot: Callable[[], float]) -> None:
+    def __init__(self, store: Store, process: str, lease: float, slices: Slices) -> None:
         self.number = 0
         """0: not known yet."""
         self.state: State = "down"
@@ -25,7 +25,7 @@ class Life:
         self.changed = False
         """A new life began, in which this process has not declared what it holds."""
         self.attended_at = float("-inf")
-        self._store, self._process, self._lease, self._boot = store, process, round(lease * 1_000_000), boot
+        self._store, self._process, self._lease, self._slices = store, process, round(lease * 1_000_000), slices
         self._lost = False
 
     @property
@@ -48,7 +48,7 @@ class Life:
 
     async def attend(self) -> None:
         """Say that this process is there, and learn the life."""
-        self.attended_at = self._boot()
+        self.attended_at = self._slices.boot()
         try:
             known = await self._store.attend(
                 self._process,
@@ -61,6 +61,7 @@ class Life:
         except AWAY as error:
             self.away(error)
             return
+        self._slices.heard(known.now, self.attended_at)
         self._take_over(known)
 
     def _take_over(self, known: Attendance) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from contracts.clock import utc_now
 from proxy.limits import denials, outage, ways
 from proxy.limits.counter import Counter
 from proxy.limits.grants import Reserved
@@ -35,7 +36,8 @@ class RedisLimits:
         self, store: Store, process: str, boot: Callable[[], float] = boot_time, *, lease: float = LEASE
     ) -> None:
         self._slices = Slices(boot)
-        self.life = Life(store, process, lease, boot)
+        self._slices.heard(int(utc_now().timestamp() * 1_000_000), boot())  # until Redis says what its clock shows
+        self.life = Life(store, process, lease, self._slices)
         self._steps = Steps(store, process, lease, self._slices, self.life)
         self.upkeep = Upkeep(self._steps, self._slices, self.life, lease)
 
@@ -65,6 +67,7 @@ class RedisLimits:
         """Answer after asking Redis, or by what each limit says of an outage."""
         way = self._slices.way(demand.who, demand.model, now)
         needs = [part.need(demand) for part in way.parts]
+        self._slices.hold(way)
         for part, need in zip(way.parts, needs, strict=True):
             part.counter.wanted += need
         try:
@@ -74,6 +77,7 @@ class RedisLimits:
         finally:
             for part, need in zip(way.parts, needs, strict=True):
                 part.counter.wanted -= need
+            self._slices.let_go(way)
 
     async def standings(self, who: Principal, now: datetime) -> list[Standing]:
         """Return how every limit of somebody stands; those that cannot be asked are left out."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from proxy.limits.model_life import Attended
 from proxy.limits.windows import BUCKETS
-from proxy.limits.wire import SHARE, Ask, Attendance, Reply, State
+from proxy.limits.wire import SHARE, Ask, Reply, State
 
 LOST: Final = "x:"
 """Entries of a calendar window that no sequence confirms: they are dropped when the ledger is complete past their moment."""
@@ -45,57 +46,16 @@ class Counter:
         self.entries[place] = max(0, self.entries.get(place, 0) + amount)
 
 
-@dataclass
-class Life:
-    """What counters of one life have in common. `waiting`: processes that may hold something, and have not declared it."""
-
-    server: str
-    life: int
-    ready: int
-    waiting: dict[str, bool] = field(default_factory=dict)
-    veteran: bool = False
-
-
-class Store:
-    """All counters, as Redis has them. `server` and `started` are of the server that it stands for."""
+class Store(Attended):
+    """All counters, as Redis has them."""
 
     def __init__(self, server: str = "server", started: int = 0) -> None:
-        self.server, self.started = server, started
+        super().__init__(server, started)
         self.counters: dict[str, Counter] = {}
-        self.life: Life | None = None
-        self.processes: dict[str, int] = {}
-
-    def attend(
-        self, process: str, life: int, *, declared: bool, lost: bool, lease: int, known: Sequence[str], now: int
-    ) -> Attendance:
-        """Note that a process is there, and say which life the counters are in."""
-        row = self.life
-        if row is None or row.server != self.server or life > row.life or (lost and life == row.life):
-            fresh = row is None and life == 0
-            ready = now + lease - (now - self.started if fresh else 0)
-            row = self.life = Life(self.server, max(now, life + 1, row.life + 1 if row else 0), ready)
-            row.waiting = dict.fromkeys(self.processes, True)
-        if now < row.ready:
-            self._declared(row, process, life, declared, lease, known, now)
-        self.processes[process] = now
-        self.processes = {name: seen for name, seen in self.processes.items() if seen > now - 2 * lease}
-        there = sorted(self.processes, key=lambda name: (self.processes[name], name))
-        return Attendance(row.life, row.ready, now, self.server, tuple(there))
-
-    def _declared(
-        self, row: Life, process: str, life: int, declared: bool, lease: int, known: Sequence[str], now: int
-    ) -> None:
-        if 0 < life < row.life:
-            row.veteran = True
-            row.waiting = dict.fromkeys(known, True) | row.waiting
-        row.waiting.setdefault(process, True)
-        if declared and life == row.life:
-            row.waiting[process] = False
-        if row.veteran and not any(row.waiting.values()) and now >= row.life + lease * 2 // 5:
-            row.ready = now
 
     def exchange(self, process: str, life: int, lease: int, asks: Sequence[Ask], now: int) -> Reply:
         """Book what is reported, then grant all needs, or none. `lease`: microseconds that leases last."""
+        there = [ask.key in self.counters and self.counters[ask.key].life > 0 for ask in asks]
         rows = [self.counters.setdefault(ask.key, Counter(life)) for ask in asks]
         if any(row.life > life for row in rows):
             return Reply("stale", now, ())
@@ -107,19 +67,19 @@ class Store:
         ]
         denied = any(wait and ask.beyond == "B" for wait, ask in zip(waits, asks, strict=True))
         states = []
-        for row, ask, room, wait, seen in zip(rows, asks, rooms, waits, known, strict=True):
+        for row, ask, room, wait, seen, old in zip(rows, asks, rooms, waits, known, there, strict=True):
             granted = 0 if denied or wait else max(ask.need, min(ask.want, room // SHARE))
             mine = row.leases[process]
             mine.amount += granted
             mine.over = now + lease
-            states.append(State(mine.amount, seen, room - granted, wait))
+            states.append(State(mine.amount, seen, old, room - granted, wait))
         return Reply("denied" if denied else "done", now, tuple(states))
 
     def set_ledgered(
-        self, key: str, life: int, generation: int, amount: int, contiguous: Mapping[str, int], complete: int
+        self, key: str, generation: int, amount: int, contiguous: Mapping[str, int], complete: int
     ) -> bool:
         """Set what the ledger holds, and drop the pending entries that are in it. False: it is older than what is known."""
-        row = self.counters.setdefault(key, Counter(life))
+        row = self.counters.setdefault(key, Counter(0))
         if generation < row.generation:
             return False
         row.generation, row.ledgered = generation, amount
@@ -136,6 +96,8 @@ def _prepare(row: Counter, ask: Ask, process: str, life: int, now: int) -> bool:
     if ask.kind == "S":
         oldest = now // ask.width - BUCKETS
         row.entries = {place: amount for place, amount in row.entries.items() if int(place) >= oldest}
+    if ask.declare and process in row.leases and row.leases[process].over <= now:
+        del row.leases[process]  # what it holds is told in this step
     _expire(row, ask, now)
     known = process in row.leases
     mine = row.leases.setdefault(process, Lease(0, 0, 0))

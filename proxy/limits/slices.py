@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
-from weakref import WeakValueDictionary
 
 from proxy.limits import amounts, denials, ways
 from proxy.limits.counter import Counter
@@ -39,7 +38,7 @@ class Slices:
         """Tenant and counter of which Redis has something to learn, new since the last look."""
         self._serial = 1
         self._ways: dict[int, Ways] = {}
-        self._counters: WeakValueDictionary[str, Counter] = WeakValueDictionary()
+        self._counters: dict[str, Counter] = {}
 
     def way(self, who: Principal, model: str | None, now: datetime) -> Way:
         """Return the limits that a request meets."""
@@ -47,11 +46,36 @@ class Slices:
         if known is None:
             known = self._ways[id(who)] = Ways(who)
             if len(self._ways) > WAYS_KEPT:
-                del self._ways[next(iter(self._ways))]
+                for old in self._ways.pop(next(iter(self._ways))).by_model.values():
+                    self.let_go(old)
         way = known.by_model.get(model)
         if way is None or (way.until is not None and now >= way.until):
+            ended = way
             way = known.by_model[model] = ways.find(who, model, now, self.counter)
+            self.hold(way)
+            if ended is not None:
+                self.let_go(ended)
         return way
+
+    def hold(self, way: Way) -> None:
+        """Have the counters of a way remembered: there must never be two of the same key."""
+        for part in way.parts:
+            part.counter.users += 1
+
+    def let_go(self, way: Way) -> None:
+        """Take `hold` back."""
+        for part in way.parts:
+            part.counter.users -= 1
+            self._forget(part.counter)
+
+    def unwatch(self, counter: Counter) -> None:
+        """Have a counter that is quiet no longer looked after."""
+        counter.watched = False
+        self._forget(counter)
+
+    def _forget(self, counter: Counter) -> None:
+        if not counter.users and not counter.watched:
+            self._counters.pop(counter.key, None)
 
     def counter(self, key: str, kind: Kind, amount: int, width: int, gone_at: int) -> Counter:
         """Return the counter of a key; a new amount is taken over."""
@@ -109,6 +133,10 @@ class Slices:
     def place(self, counter: Counter) -> int:
         """Return the sub-bucket of now, or of a calendar window the newest sequence that the ledger has."""
         return self.micros(self.boot()) // counter.width if counter.width else self.confirmed
+
+    def heard(self, micros: int, asked_at: float) -> None:
+        """Note what Redis' clock showed at some moment after `asked_at`."""
+        self.ahead = micros - int(asked_at * 1_000_000)
 
     def micros(self, boot: float) -> int:
         """Return what Redis' clock shows at most, in microseconds."""

@@ -91,7 +91,7 @@ class Steps:
         if reply.status == "stale":
             self._life.lost()
             return ()
-        slices.ahead = reply.now - int(sent_at * 1_000_000)
+        slices.heard(reply.now, sent_at)
         good_until = sent_at + self._lease * (1 - MARGIN)
         serial = slices.number()
         for wish, state in zip(wishes, reply.states, strict=True):

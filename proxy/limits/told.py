@@ -14,11 +14,15 @@ Entries = dict[int, list[int]]
 class Sent:
     """What Redis is being told, until it has answered; said again under the same number if it did not."""
 
-    def __init__(self, number: int, floor: int, give: int, reports: tuple[Report, ...], held: bool) -> None:
+    def __init__(
+        self, number: int, floor: int, give: int, reports: tuple[Report, ...], held: bool, known: bool
+    ) -> None:
         self.number, self.floor, self.give, self.reports = number, floor, give, reports
         self.moved = sum([report[1] for report in reports])
         self.held = held
         """Whether Redis should know that this process holds something."""
+        self.known = known
+        """Whether Redis should know the counter: it was told of something that still counts."""
 
 
 class Told:

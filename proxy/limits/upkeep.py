@@ -76,7 +76,7 @@ class Upkeep:
             due: list[Wish] = []
             for counter in list(tenant.watched):
                 if counter.quiet(self._slices.place(counter)):
-                    counter.watched = False
+                    self._slices.unwatch(counter)
                     tenant.watched.discard(counter)
                 elif (spare := counter.idle()) or self._due(counter, now):
                     due.append(Wish(counter, give=spare))

@@ -47,12 +47,14 @@ class Ask(NamedTuple):
 class State(NamedTuple):
     """How a counter stands for one process after the step. `room`: what is left beside all leases; less than 0: debt.
 
-    `known`: whether Redis knew this process before, so that its leases still held. `retry_at`: where a need did not fit, the
+    `known`: whether Redis knew this process before, so that its leases still held; `there`: whether there was such a counter.
+    `retry_at`: where a need did not fit, the
     microsecond (of Redis) at which it will; 0: it fits.
     """
 
     lease: int
     known: bool
+    there: bool
     room: int
     retry_at: int
 
@@ -112,7 +114,7 @@ def reply(raw: Sequence[int]) -> Reply:
     """Read what the script returned."""
     code, now, *values = raw
     states = [
-        State(values[place], bool(values[place + 1]), values[place + 2], values[place + 3])
-        for place in range(0, len(values), 4)
+        State(lease, bool(known), bool(there), room, retry_at)
+        for lease, known, there, room, retry_at in zip(*[iter(values)] * 5, strict=True)
     ]
     return Reply("done" if code == 0 else "denied" if code == 1 else "stale", now, tuple(states))

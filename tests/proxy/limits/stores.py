@@ -48,7 +48,7 @@ class Both:
         return expected
 
     def set_ledgered(self, key, generation, amount, contiguous, complete=0):
-        expected = self.model.set_ledgered(key, 1, generation, amount, contiguous, complete)
+        expected = self.model.set_ledgered(key, generation, amount, contiguous, complete)
         pairs = [part for pair in contiguous.items() for part in pair]
         assert bool(self._ledgered(keys=[key], args=[generation, amount, complete, 4_000_000_000, *pairs])) == expected
         self.compare(key)

@@ -1,9 +1,12 @@
 """What holds for limits whatever happens: requests, windows, crashes, lost replies, clocks that differ, leases that run out."""
 
+import copy
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from proxy.limits.model import Store
 from tests.proxy.limits.people import held, limit, principal
 from tests.proxy.limits.world import World
 
@@ -80,7 +83,7 @@ class Limited(RuleBasedStateMachine):
         for request in self.running():
             self.world.settle(request, request.tokens)
         for process in self.world.processes:
-            process.client.lose = ""
+            process.client.lose, process.client.cut = "", False
         self.world.pass_time(75)
         minute = principal(*WHO.limits[:3])
         assert self.world.request(self.alive(0), minute, 1, TOKENS), "something leaked"
@@ -100,7 +103,35 @@ class Stalling(Limited):
         self.alive(number).client.lose = lose
 
 
+class LosesMemory(Limited):
+    """Redis is killed too: it comes back empty, or with what it knew a while ago. Processes that live know what they let in."""
+
+    @initialize()
+    def no_snapshot(self):
+        self.snapshots: list[Store | None] = [None]
+
+    @rule()
+    def save(self):
+        self.snapshots.append(copy.deepcopy(self.world.store))
+
+    @rule(data=st.data())
+    def restart(self, data):
+        self.world.restart_redis(data.draw(st.sampled_from(self.snapshots)))
+
+    @rule()
+    def flush(self):
+        self.world.store = Store(self.world.store.server, self.world.store.started)
+
+    @rule(number=st.integers(0, 2), cut=st.booleans())
+    def partition(self, number, cut):
+        self.alive(number).client.cut = cut
+
+    crash = None  # type: ignore[assignment]  # what the dead let in is remembered by nobody but the ledger
+
+
 TestLimited = Limited.TestCase
 TestLimited.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 TestStalling = Stalling.TestCase
 TestStalling.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLosesMemory = LosesMemory.TestCase
+TestLosesMemory.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
