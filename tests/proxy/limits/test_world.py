@@ -121,6 +121,7 @@ class LosesMemory(Limited):
     @rule()
     def flush(self):
         self.world.store = Store(self.world.store.server, self.world.store.started)
+        self.world.pass_time(1)  # it takes a beat to find out (docs/limits.md)
 
     @rule(number=st.integers(0, 2), cut=st.booleans())
     def partition(self, number, cut):
