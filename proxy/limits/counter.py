@@ -209,8 +209,11 @@ class Counter(Pace):
         self.free += amount
 
     def _lapse(self, serial: int) -> None:
-        """The lease ran out: all that was out of it is booked as spent, and what was taken since is so by nobody yet."""
+        """The lease ran out: all that was out of it is booked as spent, and what was taken since is so by nobody yet.
+
+        Nothing is taken back meanwhile: it would be from what others spent in that place.
+        """
         self.lapsed, self.lease, self.out, self.free = serial, 0, 0, 0
         for entry in self._entries.values():
-            entry[1] += entry[0]
+            entry[1] = max(0, entry[1] + entry[0])
             entry[0] = 0

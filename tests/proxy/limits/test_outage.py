@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from redis.exceptions import RedisError
 
 from contracts.clock import utc_now
 from proxy.limits.limiter import RedisLimits
@@ -11,7 +12,8 @@ from proxy.limits.store import RedisStore
 from proxy.ports import Denial, Grant
 from tests.proxy import parts
 from tests.proxy.limits.people import demand, held, limit, principal
-from tests.proxy.limits.world import World
+from tests.proxy.limits.stores import ask
+from tests.proxy.limits.world import World, at_once
 
 
 def world_of(processes, *whos):
@@ -129,6 +131,51 @@ def test_it_is_soon_over_when_all_have_declared():
     assert sum(count(world, who)) == 20
 
 
+def test_a_counter_that_redis_lost_alone_begins_a_new_life():
+    world, who = world_of(2), principal(*held(limit(amount=100)))
+    for _ in range(80):
+        assert world.request(world.processes[0], who)
+    world.pass_time(2)
+    world.store.counters.clear()
+    before = world.processes[0].limits.life.number
+    assert world.request(world.processes[0], who, 100) is None
+    world.pass_time(6)
+    assert world.processes[0].limits.life.number > before
+    assert sum(count(world, who)) == 20
+
+
+def left(world, process, who):
+    return at_once(process.limits.standings(who, world.clock(process)))[0].remaining
+
+
+def test_what_ran_out_stays_spent_whatever_its_request_used():
+    world, who = world_of(2), principal(*held(limit(amount=100)))
+    first, second = world.processes
+    late = world.request(first, who, 1, 45)
+    assert late
+    assert world.request(second, who, 1, 45)
+    world.look(second)
+    world.pass_time(6, looking=False)
+    world.look(second)
+    world.look(first)
+    world.settle(late, 0)
+    world.pass_time(2)
+    assert left(world, second, who) == 10
+
+
+def test_what_left_the_window_is_not_given_back_into_it():
+    world, who = world_of(2), principal(*held(limit(amount=100)))
+    first, second = world.processes
+    long = world.request(first, who, 1, 100)
+    assert long
+    world.pass_time(62)
+    assert world.request(second, who, 1, 100)
+    world.settle(long, 0)
+    assert world.request(first, who, 1, 1) is None
+    world.pass_time(2)
+    assert left(world, first, who) == 0
+
+
 @pytest.fixture
 def server(tmp_path):
     with parts.redis(tmp_path) as running:
@@ -173,3 +220,16 @@ async def test_a_redis_that_was_killed_or_flushed_does_not_forget_the_limit(serv
     minute, day = [standing.remaining for standing in await limits.standings(who, utc_now())]
     assert (minute, day) == (20, 10)
     assert isinstance(await limits.wait(demand(who, 21), utc_now()), Denial)
+
+
+async def test_a_step_is_never_taken_on_another_server_than_was_agreed_on(server, store):
+    known = await store.attend("p1", 0, declared=False, lost=False, lease=1_000_000, known=())
+    assert (await store.exchange("p1", known.life, 1_000_000, [ask()])).status == "done"
+    server.kill()
+    await asyncio.to_thread(server.start)
+    for _ in range(3):
+        with pytest.raises((RedisError, OSError)):
+            await store.exchange("p1", known.life, 1_000_000, [ask()])
+    again = await store.attend("p1", known.life, declared=False, lost=False, lease=1_000_000, known=())
+    assert again.life > known.life
+    assert (await store.exchange("p1", again.life, 1_000_000, [ask()])).status == "done"
