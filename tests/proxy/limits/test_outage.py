@@ -154,6 +154,7 @@ def test_what_ran_out_stays_spent_whatever_its_request_used():
     late = world.request(first, who, 1, 45)
     assert late
     assert world.request(second, who, 1, 45)
+    world.pass_time(1, looking=False)
     world.look(second)
     world.pass_time(6, looking=False)
     world.look(second)
@@ -166,12 +167,13 @@ def test_what_ran_out_stays_spent_whatever_its_request_used():
 def test_what_left_the_window_is_not_given_back_into_it():
     world, who = world_of(2), principal(*held(limit(amount=100)))
     first, second = world.processes
-    long = world.request(first, who, 1, 100)
+    long = world.request(first, who, 1, 99)
     assert long
     world.pass_time(62)
-    assert world.request(second, who, 1, 100)
+    assert world.request(first, who, 1, 1)
+    assert world.request(second, who, 1, 99)
     world.settle(long, 0)
-    assert world.request(first, who, 1, 1) is None
+    assert world.request(first, who, 1, 50) is None
     world.pass_time(2)
     assert left(world, first, who) == 0
 
