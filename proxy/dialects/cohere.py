@@ -119,7 +119,7 @@ class _ChatEvents(EventWatcher):
                 self._ended(_end(event.delta))
             elif event.type.endswith("-delta"):
                 self._piece(_text(_delta(event.delta).message))
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return
 
     def _ended(self, end: _End) -> None:

@@ -68,7 +68,7 @@ class _EmbedWatcher(UnaryWatcher):
         match = _UNITS.search(seen)
         try:
             return _billed(match[1]).reported() if match is not None else None
-        except msgspec.DecodeError:
+        except ValueError:
             return None
 
     def _understand(self, whole: bytes) -> None:
