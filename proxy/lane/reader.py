@@ -170,6 +170,8 @@ class RequestReader:
             return
         self._between = True
         keep = self._parser.should_keep_alive() and not self._old
+        if not keep:
+            self._known = None  # what follows is no request any more
         pieces = self._body
         if isinstance(pieces, Intake):
             self._end_stream(pieces, keep)

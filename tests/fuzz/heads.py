@@ -97,6 +97,7 @@ CORPUS += [
         (b"3", b"ab"),
         (b"3", b"abcGET /smuggled HTTP/1.1\r\n\r\n"),
         (b"3\r\nTransfer-Encoding: chunked", b"abc"),
+        (b"3\r\nConnection: close", b"abc"),
     )
 ]
 
