@@ -60,6 +60,16 @@ REDIS_UP: Final = Metric("weighbridge_redis_up", "Whether Redis answers this pro
 UPSTREAM_UP: Final = Metric(
     "weighbridge_upstream_up", "Whether the vLLM server answers its health check.", ("upstream",)
 )
+CONNECT_FAILURES: Final = Metric(
+    "weighbridge_upstream_connect_failures_total",
+    "Connections to the vLLM server that did not come about.",
+    ("upstream",),
+)
+SHORT_CIRCUIT: Final = Metric(
+    "weighbridge_upstream_short_circuit",
+    "Processes that answer 502 at once because no connection to the vLLM server comes about.",
+    ("upstream",),
+)
 
 STREAM_EVENTS: Final = Metric(
     "weighbridge_stream_events_total", "Events taken from Kafka, repeats included.", ("topic",)

@@ -23,6 +23,7 @@ from proxy.envelope import source
 from proxy.identities import Identities
 from proxy.journal import Journal
 from proxy.kafka import connection
+from proxy.lane.circuit import Gauges
 from proxy.last_resort import end, end_within
 from proxy.plain import Plain
 from proxy.publisher import Publisher
@@ -143,9 +144,12 @@ class Worker:
     async def _report(self) -> None:
         spool_bytes = metrics.SPOOL_BYTES.gauge(self._registry)
         lag = metrics.LEDGER_LAG.gauge(self._registry)
+        circuits = Gauges(self._registry)
         while True:
             spool_bytes.set(self._journal.bytes_used)
             lag.set(self._journal.lag(time.monotonic()))
+            if self._traffic is not None:
+                circuits.write(self._traffic.circuits)
             self._tell()
             await asyncio.sleep(STATUS_EVERY)
 
@@ -160,6 +164,7 @@ class Worker:
             draining=self._draining,
             upstream=self._upstream_healthy(),
             model=self._traffic.model,
+            short_circuit=any(circuit.open for circuit in self._traffic.circuits.values()),
         )
         os.write(self._start.status_descriptor, status.encode(line) + b"\n")
 

@@ -48,6 +48,7 @@ class House:
 
     def __init__(self, folder, kafka, redis):
         self.folder, self.kafka, self.redis = folder, kafka, redis
+        self.sim: Server
         self.sim_port, self.port, self.admin_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
@@ -108,11 +109,11 @@ def house(tmp_path):
         made = House(tmp_path, kafka, redis)
         code = RUN.format(package="sim", settings="SimSettings")
         command = [sys.executable, "-c", code, f"sim_listen=127.0.0.1:{made.sim_port}", "sim_tokens_per_second=20"]
-        sim = Server(command, "", tmp_path / "sim.log", lambda: listens(made.sim_port))
+        made.sim = Server(command, "", tmp_path / "sim.log", lambda: listens(made.sim_port))
         try:
             yield made
         finally:
-            sim.stop()
+            made.sim.stop()
 
 
 def ask(house, tokens=3, **fields):
@@ -214,6 +215,27 @@ def test_as_many_files_are_opened_as_the_system_allows(house):
             assert worker.rlimit(psutil.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_vllm_that_cannot_be_reached_is_seen_and_so_is_its_return(house):
+    with house.proxy():
+        house.sim.kill()
+
+        def shut_off():
+            answer = ask(house)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
+            return house.metrics().get("weighbridge_upstream_short_circuit") == 1
+
+        wait_until(shut_off, 120, "the short circuit to show")
+        assert house.metrics()["weighbridge_upstream_connect_failures_total"] >= 5
+        wait_until(lambda: not house.ready(), 120, "the proxy to say that it is not ready")
+        assert httpx.get(f"{house.admin}/readyz").json()["upstream"] == "down"
+        house.sim.start()
+        wait_until(lambda: ask(house).status_code == 200, 120, "an answer")
+        wait_until(house.ready, 120, "the proxy to be ready")
+        wait_until(
+            lambda: house.metrics()["weighbridge_upstream_short_circuit"] == 0, 120, "the end of the short circuit"
+        )
 
 
 def test_drain_ends_the_workers_and_leaves_the_admin_server(house):
