@@ -56,6 +56,7 @@ class Desk:
             opened=table.free(config.free_paths),
             enforce=config.enforce,
             trusted=config.trusted_proxies,
+            unsalted=config.unsalted == "allow",
         )
         self.models = ModelWatch(fetch_models, config.models_interval, self._list)
         self.in_flight = 0

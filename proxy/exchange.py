@@ -140,6 +140,8 @@ class Exchange:
             who = who.who or admission.ANONYMOUS
         self._principal = who
         self._facts.key = who.key if who is not admission.ANONYMOUS else None
+        if self._route is not None and not self._route.salted and not self._house.unsalted:
+            return self._object(admission.UNSALTED) or who
         return who
 
     def listed(self, now: datetime) -> Step:
