@@ -82,6 +82,7 @@ CORPUS += [
         ),
         (4, b'{"type":"response.output_text.delta","delta":"a"}', b'{"type":"error","error":{}}'),
         (4, b'{"type":"response.completed","response":{"id":"r","status":"completed","usage":{"output_tokens":3}}}'),
+        (2, b'{"choices":[{}]}\n', b'{"choices":[],"usage":{"completion_tokens":1}}'),
         (5, b'{"type":"content-delta","delta":{"message":{"content":{"text":"a"}}}}', b"[DONE]"),
         (5, b'{"type":"message-end","delta":{"finish_reason":"COMPLETE","usage":{"tokens":{"output_tokens":3.0}}}}'),
     )
@@ -115,12 +116,19 @@ def check(data: bytes) -> None:
         assert whole[1] == tokens, (stream, whole[1], tokens)
     for pieces in (cut(stream), single(stream) if sum(data) % _RARELY == 0 else [stream]):
         found = watch(pieces, wish, choices)
-        if made or api(wish) != APIS[0]:
+        if made:
             assert found == whole, (stream, pieces, found, whole)
+        elif api(wish) != APIS[0]:
+            assert _packed(found) == _packed(whole), (stream, pieces, found, whole)
     if made and wish & 3 == 3 and not wish & 4:
         assert whole[0] == stream, "asked for all of it, the client gets vLLM's bytes"
     if made and wish & 3 == 0:
         assert b'"usage":{' not in whole[0], whole[0]
+
+
+def _packed(result: Result) -> Result:
+    """Leave out line ends: empty lines between events mean nothing, and may go with the one before or after."""
+    return (result[0].translate(None, b"\r\n"), *result[1:])
 
 
 def api(wish: int) -> str:
