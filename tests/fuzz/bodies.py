@@ -52,6 +52,7 @@ _BODIES = [
     b'{"x":' + b"[" * 200 + b"]" * 200 + b"}",
     b'{"model":"\\ud800","x":"\x00\xc3\xa9\xff"}',
     b' { "model" : "m" , "n" : 2 }\n',
+    b'{"model":"m","mod\\ude050l6":1,"messages":[{"\\ud800":2}],"texts":[{"u\\udc00id":3}]}',
 ]
 CORPUS = [bytes([index]) + body for index in range(len(PATHS)) for body in _BODIES]
 
