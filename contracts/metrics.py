@@ -60,6 +60,9 @@ REDIS_UP: Final = Metric("weighbridge_redis_up", "Whether Redis answers this pro
 UPSTREAM_UP: Final = Metric(
     "weighbridge_upstream_up", "Whether the vLLM server answers its health check.", ("upstream",)
 )
+PROMPT_COPIES: Final = Metric(
+    "weighbridge_prompt_copies_total", "Copies of prompts and answers that were sent to Kafka, or lost.", ("result",)
+)
 CONNECT_FAILURES: Final = Metric(
     "weighbridge_upstream_connect_failures_total",
     "Connections to the vLLM server that did not come about.",

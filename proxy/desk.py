@@ -138,6 +138,8 @@ class Desk:
         usage = exchange.settle(outcome, now, error_code, all_read)
         if usage is not None:
             self._recorder.closed(usage, now)
+            if exchange.copy is not None:
+                self._recorder.copied(exchange.copy.data(usage), now)
             self.in_flight -= 1
             self._meters.settle(usage)
         self._give_back(exchange, usage, now)

@@ -18,6 +18,7 @@ from contracts import logs, metrics
 from contracts.clock import utc_now
 from proxy import master, status
 from proxy.acks import AckReader
+from proxy.copies import Copies
 from proxy.day_totals import RedisDayTotals
 from proxy.envelope import source
 from proxy.identities import Identities
@@ -55,9 +56,11 @@ class Worker:
         self._registry = CollectorRegistry()
         header = Header(source(settings.instance), new_epoch(), 1)
         spool = adoption.create(settings.spool, header, settings.spool_max_bytes)
-        self._recorder = SpoolRecorder(spool, allow_when_full=settings.on_spool_full == "allow")
         self._journal = Journal(settings.spool, spool, utc_now)
         kafka = connection(settings, f"weighbridge-{settings.instance}-{start.number}")
+        self._copies = Copies(kafka, metrics.PROMPT_COPIES.counter(self._registry))
+        full = settings.on_spool_full == "allow"
+        self._recorder = SpoolRecorder(spool, allow_when_full=full, copies=self._copies)
         published = metrics.PUBLISHED.counter(self._registry)
         self._publisher = Publisher(kafka, self._journal, settings.publish_window_bytes, published)
         self._acks = AckReader(kafka, self._journal.acknowledge)
@@ -107,6 +110,7 @@ class Worker:
             self._publisher.run(),
             self._acks.run(),
             *self._identities.parts(),
+            self._copies.run(),
             self._report(),
             *(sampler.run() for sampler in self._samplers),
         ]

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import psutil
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from contracts import keys, topics
 from tests.proxy import parts
@@ -158,6 +159,40 @@ async def test_a_request_ends_in_the_ledger_and_sigterm_leaves_nothing_behind(ho
             await ledger.until(lambda: len(usage(ledger)) == 2)
     assert house.spools() == []
     assert TOKEN not in (house.folder / "proxy.log").read_text()
+
+
+async def test_no_byte_of_a_prompt_is_anywhere_unless_the_tenants_policy_says_so(house):
+    def ask_for(secret):
+        answer = ask(house, tokens=4, prompt=f"the secret {secret}", stream=True)
+        assert answer.status_code == 200
+        return answer.headers["x-request-id"]
+
+    with house.proxy(log_level="debug"):
+        async with Ledger(house.kafka.address) as ledger:
+            ledger.acknowledges = False  # so that all stays in the spool
+            await asyncio.to_thread(ask_for, "walnut")
+            await ledger.until(lambda: len(ledger.events) == 2)
+            api = Api(house.redis.address)
+            api.revision = 10
+            api.subject("tenant", "ten_a", record_prompts=True)
+            api.redis.close()
+            later = [await asyncio.to_thread(ask_for, "hazelnut")]
+            while await asyncio.to_thread(lambda: house.metrics().get("weighbridge_prompt_copies_total", 0)) < 1:
+                later.append(await asyncio.to_thread(ask_for, "hazelnut"))  # the change was not heard of yet
+            kept = [path for path in (house.folder / "spool").rglob("*") if path.is_file()]
+            assert any(b"weighbridge.usage.v1" in path.read_bytes() for path in kept)
+            for text in [*(path.read_bytes() for path in [*kept, house.folder / "proxy.log"]), *ledger.events.values()]:
+                assert b"nut" not in text
+            consumer = AIOKafkaConsumer(
+                topics.PROMPT, bootstrap_servers=house.kafka.address, auto_offset_reset="earliest"
+            )
+            await consumer.start()
+            record = await asyncio.wait_for(consumer.getone(), 60)
+            await consumer.stop()
+            copy = msgspec.json.decode(record.value, type=topics.event_type(topics.PROMPT)).data
+            assert copy.request_id in later
+            assert "the secret hazelnut" in copy.request
+            assert copy.response.endswith("data: [DONE]\n\n")
 
 
 async def test_a_killed_worker_is_replaced_and_its_requests_are_accounted_for(house):
