@@ -8,12 +8,15 @@ import typer
 from cli.catalogue import create_app
 from cli.errors import CommandError
 from contracts.settings import SettingsError
+from contracts.spelling import variables
 
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command and exit: 0 done, 1 no, 2 wrong use; what went wrong is one line on stderr."""
+    for line in variables(os.environ):
+        sys.stderr.write(f"weighbridge: {line}\n")
     try:
         status = create_app(sys.argv[1] if len(sys.argv) > 1 else None)(prog_name="weighbridge", standalone_mode=False)
     except typer.TyperException as error:

@@ -72,6 +72,20 @@ def create_tenant(
     return api.post("/v1/tenants", {"name": name, **fields})
 
 
+@api_command(tenant, "record-prompts")
+def record_prompts(
+    api: Api,
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="Id of the tenant.")],
+    *,
+    off: Annotated[bool, typer.Option("--off", help="Record no more of them.")] = False,
+) -> Answer:
+    """Copy what a tenant asks and is answered to the Kafka topic weighbridge.prompt.v1, from now on.
+
+    Example: weighbridge tenant record-prompts ten_01j…
+    """
+    return api.patch(f"/v1/tenants/{wanted}", {"record_prompts": not off})
+
+
 @api_command(team, "create")
 def create_team(
     api: Api,

@@ -1,13 +1,11 @@
 """`weighbridge doctor`: what is wrong with this installation, and all settings with their secrets masked."""
 
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 import typer
@@ -15,12 +13,12 @@ import typer
 from cli.client import DATA_DIR, DATA_VARIABLE, Json, endpoints
 from cli.errors import CommandError
 from cli.output import JsonFlag, print_json, print_rows
+from cli.reach import masked, unreachable
 from cli.services import SERVICES
 from cli.upstream import UpstreamSettings, ask_models, refusal
 from contracts.settings import ENV_PREFIX, SettingsError, load
 
 FREE_BYTES: Final = 1 << 30
-PORTS: Final = {"redis": 6379, "rediss": 6379, "http": 80, "https": 443, "postgresql": 5432, "postgresql+asyncpg": 5432}
 
 
 @dataclass(frozen=True)
@@ -118,26 +116,13 @@ def _settings() -> dict[str, Any]:
         except SettingsError:
             continue
         for name, value in values:
-            shown[ENV_PREFIX + name.upper()] = None if value is None else _masked(str(value))
+            shown[ENV_PREFIX + name.upper()] = None if value is None else masked(str(value))
     return dict(sorted(shown.items()))
 
 
-def _masked(text: str) -> str:
-    """Return a value without the password that an address may hold."""
-    scheme, separator, rest = text.partition("://")
-    return f"{scheme}://***@{rest.rpartition('@')[2]}" if separator and "@" in rest else text
-
-
 def _listens(what: str, address: str) -> Finding:
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
-    try:
-        socket.create_connection((host, port), 2).close()
-    except OSError as error:
-        return Finding(
-            what, False, f"{_masked(address)} does not answer ({error.strerror or error}); start it or correct it"
-        )
-    return Finding(what, True, _masked(address))
+    amiss = unreachable(address)
+    return Finding(what, amiss is None, masked(address) if amiss is None else f"{amiss}; start it or correct it")
 
 
 def _upstream(address: str) -> Finding:

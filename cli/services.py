@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from cli.errors import CommandError
 from contracts.settings import Settings, load
@@ -85,10 +86,18 @@ def _parameter(prefix: str, field: str, info: FieldInfo) -> inspect.Parameter:
     flag = "--" + field.removeprefix(prefix).replace("_", "-")
     is_bool = info.annotation is bool
     names = [f"{flag}/--no-{flag[2:]}"] if is_bool else [flag, *ALIASES.get(field, ())]
-    shown = "" if info.default in (None, ...) or info.is_required() else f"[default: {info.default}]"
-    option = typer.Option(*names, help=f"{info.description or ''} {shown}".strip(), show_default=False)
+    option = typer.Option(*names, help=f"{info.description or ''} {_default(info)}".strip(), show_default=False)
     kind = Annotated[bool | None, option] if is_bool else Annotated[str | None, option]
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+def _default(info: FieldInfo) -> str:
+    """Return what a setting is when nobody sets it; no brackets, which the help would take for its own."""
+    if info.is_required():
+        return "(required)"
+    if info.default is PydanticUndefined:
+        return "(default: the machine's)"
+    return f"(default: {info.default})" if info.default not in (None, "", ()) else ""
 
 
 def _is_secret(info: FieldInfo) -> bool:

@@ -1,17 +1,19 @@
 """`weighbridge up`: everything on one machine."""
 
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from cli.client import DATA_DIR, DATA_VARIABLE, Api
 from cli.errors import CommandError
 from cli.first_run import create_demo
 from cli.greeting import greet
 from cli.output import progress
+from cli.reach import await_given
 from cli.upstream import UpstreamSettings
 from contracts import logs
 from contracts.settings import ClickHouseSettings, DatabaseSettings, KafkaSettings, RedisSettings, load
@@ -28,6 +30,7 @@ class UpSettings(KafkaSettings, RedisSettings, ClickHouseSettings, DatabaseSetti
 
     api_token: SecretStr | None = None
     key_pepper: SecretStr | None = None
+    workers: int = Field(default=1, ge=1, le=MAX_WORKERS)
 
     def given(self) -> plan.Given:
         """Return the addresses that somebody set."""
@@ -55,7 +58,10 @@ def up(
     ] = DATA_DIR,
     proxy_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the first proxy; others follow.")] = 8080,
     api_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the billing API.")] = 8090,
-    workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Processes of each proxy.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_WORKERS, help="Processes of each proxy. (default: 1)", show_default=False),
+    ] = None,
     exit_after_ready: Annotated[bool, typer.Option(help="Stop again as soon as all is ready.")] = False,
 ) -> None:
     """Run the whole system on this machine, in front of your vLLM servers or a simulated one.
@@ -65,7 +71,7 @@ def up(
 
     Example: weighbridge up --upstream http://127.0.0.1:8000
     """
-    settings = load(UpSettings)
+    settings = load(UpSettings, workers=workers)
     logs.configure("warning", "up")
     upstreams = [url.rstrip("/") for url in upstream or []]
     proxy_ports = _proxy_ports(upstreams, proxy_port, api_port)
@@ -77,7 +83,7 @@ def up(
                 upstreams,
                 proxy_ports=proxy_ports,
                 api_port=api_port,
-                workers=workers,
+                workers=settings.workers,
             )
             _System(folder, choices, settings.upstream_api_key).run(once=exit_after_ready)
     except FolderBrokenError as error:
@@ -135,6 +141,10 @@ def _choices(
     )
 
 
+def _say_who_is_left(parts: list[str]) -> None:
+    sys.stderr.write(f"weighbridge: waiting for {', '.join(parts)} to end\n")
+
+
 class _System:
     """One run of `up`, from the first part started to the last one ended."""
 
@@ -155,15 +165,17 @@ class _System:
             greet(self._choices, self._demo, self._upstream_key)
             if not once:
                 self._supervisor.watch()
+                sys.stderr.write("weighbridge: stopping; running requests may end first\n")
         except PartFailedError as error:
             raise CommandError(str(error), 2 if error.status == WRONG_USE else 1) from None
         except StoppedError:
             pass
         finally:
             self._folder.withdraw()
-            self._supervisor.stop()
+            self._supervisor.stop(_say_who_is_left)
 
     def _start(self) -> None:
+        await_given(self._choices.given)
         levels = [plan.servers(self._choices), plan.services(self._choices), plan.proxies(self._choices)]
         with progress("Starting", sum(map(len, levels))) as done:
             self._supervisor.start(levels[0])

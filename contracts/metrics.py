@@ -63,6 +63,19 @@ LIMITS_UP: Final = Metric(
 UPSTREAM_UP: Final = Metric(
     "weighbridge_upstream_up", "Whether the vLLM server answers its health check.", ("upstream",)
 )
+PROMPT_COPIES: Final = Metric(
+    "weighbridge_prompt_copies_total", "Copies of prompts and answers that were sent to Kafka, or lost.", ("result",)
+)
+CONNECT_FAILURES: Final = Metric(
+    "weighbridge_upstream_connect_failures_total",
+    "Connections to the vLLM server that did not come about.",
+    ("upstream",),
+)
+SHORT_CIRCUIT: Final = Metric(
+    "weighbridge_upstream_short_circuit",
+    "Processes that answer 502 at once because no connection to the vLLM server comes about.",
+    ("upstream",),
+)
 
 STREAM_EVENTS: Final = Metric(
     "weighbridge_stream_events_total", "Events taken from Kafka, repeats included.", ("topic",)

@@ -45,6 +45,8 @@ class SubjectRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     status: Literal["active", "suspended"] = "active"
     time_zone: str = "UTC"
     tags: dict[str, str] = {}
+    record_prompts: bool = False
+    """Of a tenant: what is asked and answered is copied to `weighbridge.prompt.v1`."""
     plan: str | None = None
     """Its limits hold for the subject as a whole, beside its own `limits`, which replace the plan's of the same place."""
     limits: tuple[LimitRecord, ...] = ()

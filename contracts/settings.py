@@ -1,7 +1,8 @@
 """Settings: flags, then `WEIGHBRIDGE_…` environment variables, then `weighbridge.toml`. Read once, when a service starts.
 
 A service composes its own class from the groups below and reads it with `load`, which turns every mistake into one
-`SettingsError` that names the setting. Secrets are `SecretStr`: they print as stars.
+`SettingsError` that names the setting. Secrets are `SecretStr`: they print as stars. A key of the file that is a setting of no
+service stops the start, too.
 """
 
 import os
@@ -12,7 +13,9 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-ENV_PREFIX: Final = "WEIGHBRIDGE_"
+from contracts import spelling
+
+ENV_PREFIX: Final = spelling.PREFIX
 CONFIG_FILE_VARIABLE: Final = "WEIGHBRIDGE_CONFIG"
 CONFIG_FILE: Final = "weighbridge.toml"
 
@@ -102,7 +105,11 @@ def load(settings: type[S], **flags: Any) -> S:
     named = os.environ.get(CONFIG_FILE_VARIABLE)
     if named is not None and not Path(named).is_file():
         raise SettingsError(f"{CONFIG_FILE_VARIABLE}: there is no file {named}")
+    file = Path(named or CONFIG_FILE)
     try:
+        misspelt = list(spelling.keys(str(file), tomllib.loads(file.read_text())) if file.is_file() else ())
+        if misspelt:
+            raise SettingsError("; ".join(misspelt))
         return settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         lines = [_explain(settings, details["loc"], details["msg"], details["type"]) for details in error.errors()]

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from contracts import events
+from contracts.prompts import PromptData
 
 REQUEST: Final = "weighbridge.request.v1"
 USAGE: Final = "weighbridge.usage.v1"
@@ -17,6 +18,7 @@ ACK: Final = "weighbridge.ack.v1"
 QUOTA: Final = "weighbridge.quota.v1"
 SCALING: Final = "weighbridge.scaling.v1"
 DEADLETTER: Final = "weighbridge.deadletter.v1"
+PROMPT: Final = "weighbridge.prompt.v1"
 
 DATA: Final[dict[str, type[msgspec.Struct]]] = {
     REQUEST: events.RequestData,
@@ -26,6 +28,7 @@ DATA: Final[dict[str, type[msgspec.Struct]]] = {
     QUOTA: events.QuotaData,
     SCALING: events.ScalingData,
     DEADLETTER: events.DeadLetterData,
+    PROMPT: PromptData,
 }
 """What `data` is, by topic."""
 

@@ -1,6 +1,7 @@
 """Write what `docs/` has from the code: `python deploy/write_docs.py`. Tests fail when it should be run again.
 
-The events' schemas, the AsyncAPI document, and the tables of settings and metrics in `docs/operations.md`.
+The events' schemas, the AsyncAPI document, the tables of settings and metrics in `docs/operations.md`, and the names of all
+settings, in `contracts/setting_names.py`, so that each service knows those of the others.
 """
 
 import sys
@@ -31,6 +32,7 @@ SERVICES: Final[Mapping[str, type[Settings]]] = {
     "sim": SimSettings,
 }
 PAGE: Final = "operations.md"
+NAMES: Final = Path("contracts", "setting_names.py")
 
 
 def files(version: str) -> Iterator[tuple[str, str]]:
@@ -61,6 +63,14 @@ def settings_table() -> str:
         for name, (info, users) in sorted(fields.items(), key=lambda item: (-len(item[1][1]), item[1][1], item[0]))
     ]
     return "\n".join(["| variable | services | default | meaning |", "| --- | --- | --- | --- |", *rows])
+
+
+def names_module() -> str:
+    """Return the module that names all settings."""
+    names = sorted({name for kind in SERVICES.values() for name in kind.model_fields})
+    head = '"""The settings of all services. Written by `deploy/write_docs.py`."""'
+    lines = [head, "", "from typing import Final", "", "NAMES: Final = frozenset(", "    {"]
+    return "\n".join([*lines, *(f'        "{name}",' for name in names), "    }", ")", ""])
 
 
 def metrics_table() -> str:
@@ -99,6 +109,7 @@ def main() -> int:
     docs = ROOT / "docs"
     for name, text in files(project_version()):
         (docs / name).write_text(text)
+    (ROOT / NAMES).write_text(names_module())
     (docs / PAGE).write_text(page((docs / PAGE).read_text()))
     return 0
 

@@ -19,6 +19,7 @@ from embedded.parts import Part
 TICK_SECONDS: Final = 0.1
 START_SECONDS: Final = 60.0
 GRACE_SECONDS: Final = 15.0
+SAY_AFTER_SECONDS: Final = 2.0
 FIRST_TRIES: Final = 3
 WRONG_USE: Final = 2
 """The exit status of a part whose settings are wrong: trying again would not help."""
@@ -114,14 +115,23 @@ class Supervisor:
                     keep_small(self._log(slot.part))
             time.sleep(TICK_SECONDS)
 
-    def stop(self) -> None:
-        """End all parts, the last level first; what has not ended within its grace is killed."""
+    def stop(self, waiting: Callable[[list[str]], None] = lambda _parts: None) -> None:
+        """End all parts, the last level first; what has not ended within its grace is killed.
+
+        `waiting` is told the names of those that take long.
+        """
         while self._levels:
             children = [slot.child for slot in self._levels.pop() if slot.child is not None]
             for child in children:
                 child.terminate()
-            deadline = time.monotonic() + GRACE_SECONDS
-            while time.monotonic() < deadline and any(child.exit_status() is None for child in children):
+            began, told = time.monotonic(), False
+            while left := [child.part.name for child in children if child.exit_status() is None]:
+                waited = time.monotonic() - began
+                if waited > GRACE_SECONDS:
+                    break
+                if waited > SAY_AFTER_SECONDS and not told:
+                    told = True
+                    waiting(left)
                 time.sleep(TICK_SECONDS / 2)
             for child in children:
                 child.kill()

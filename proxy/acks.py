@@ -58,5 +58,5 @@ class AckReader:
         try:
             for raw in events.split(value):
                 self._receive(_decoder.decode(raw).data)
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             _log.warning("unreadable acknowledgement", error=str(error))

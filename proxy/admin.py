@@ -73,7 +73,8 @@ class Admin:
         statuses = list(self._workers.statuses.values())
         up = len(statuses) == self._settings.workers
         full = any(status.spool == "full" for status in statuses)
-        healthy = any(status.upstream for status in statuses)
+        reached = not statuses or not all(status.short_circuit for status in statuses)
+        healthy = reached and any(status.upstream for status in statuses)
         return {
             "workers": (f"{len(statuses)} of {self._settings.workers}", up),
             "upstream": ("up" if healthy else "down", healthy),

@@ -18,6 +18,11 @@ INVALID_KEY: Final = Refusal(
 )
 ANONYMOUS: Final = Principal(KeyRecord(id=UNASSIGNED, tenant=UNASSIGNED, revision=0), {})
 """Who sends a request without a key that is known, where rules are not enforced."""
+UNSALTED: Final = Refusal(
+    "endpoint_not_allowed",
+    "On this path vLLM does not keep what it caches of one tenant apart from others, so it is closed. "
+    "The operator may open it: WEIGHBRIDGE_UNSALTED=allow.",
+)
 MAX_TAGS: Final = 16
 TAGS_HEADER: Final = b"x-weighbridge-tags"
 

@@ -45,6 +45,8 @@ class TrafficConfig:
     """Paths that pass unmetered, see `proxy.dialects.table.free`."""
     enforce: Literal["on", "shadow", "off"] = "on"
     """What refusals do, see `proxy.exchange.House`."""
+    unsalted: Literal["deny", "allow"] = "deny"
+    """What becomes of paths without a `cache_salt`, see `proxy.dialects.table.Route`."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, see `proxy.trust`."""
     max_body: int = 1 << 30

@@ -73,7 +73,7 @@ class ContinuousWatcher(Watcher):
             return event
         try:
             chunk = _decode(found)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return event
         if bytes(chunk.error) != b"null":
             self.failed = True

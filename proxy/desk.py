@@ -56,6 +56,7 @@ class Desk:
             opened=table.free(config.free_paths),
             enforce=config.enforce,
             trusted=config.trusted_proxies,
+            unsalted=config.unsalted == "allow",
         )
         self.models = ModelWatch(fetch_models, config.models_interval, self._list)
         self.in_flight = 0
@@ -137,6 +138,8 @@ class Desk:
         usage = exchange.settle(outcome, now, error_code, all_read)
         if usage is not None:
             self._recorder.closed(usage, now)
+            if exchange.copy is not None:
+                self._recorder.copied(exchange.copy.data(usage), now)
             self.in_flight -= 1
             self._meters.settle(usage)
         self._give_back(exchange, usage, now)

@@ -22,6 +22,7 @@ from proxy.headers import Headers
 from proxy.house import House
 from proxy.limited import Limited
 from proxy.ports import Amounts, DayTotals, Denial, Grant, Principal, Refusal, Standing
+from proxy.prompt_copy import Copy
 from proxy.request_head import text
 from proxy.steps import Arrival, AskKey, AskLimits, AskModels, AskStandings, Forward, Step
 from proxy.tokens import Tokens
@@ -47,6 +48,7 @@ class Exchange:
         "_route",
         "_watcher",
         "admitted",
+        "copy",
         "decision",
         "hidden",
         "news",
@@ -74,6 +76,8 @@ class Exchange:
         self._dialect: Dialect | None = None
         self._watcher: Watcher | None = None
         self._limited: Limited | None = None
+        self.copy: Copy | None = None
+        """Of prompt and answer, where the tenant's policy asks for it."""
 
     # -- until it is decided ---------------------------------------------------------------------------------------
 
@@ -140,6 +144,8 @@ class Exchange:
             who = who.who or admission.ANONYMOUS
         self._principal = who
         self._facts.key = who.key if who is not admission.ANONYMOUS else None
+        if self._route is not None and not self._route.salted and not self._house.unsalted:
+            return self._object(admission.UNSALTED) or who
         return who
 
     def listed(self, now: datetime) -> Step:
@@ -220,6 +226,8 @@ class Exchange:
         self.state, self.admitted = "admitted", True
         facts, limited = self._facts, self._limited
         facts.admitted_at = now
+        if self._principal is not None and self._principal.record_prompts:
+            self.copy = Copy(facts.arrival.body)
         self.decision = facts.admitted(self._doubt)
         if limited is not None:
             if limited.grant is not None:
@@ -295,6 +303,8 @@ class Exchange:
             if not self._began or watcher.finished:
                 self.news = watcher.finished or watcher.began
         facts.response_bytes = (facts.response_bytes or 0) + len(data)
+        if self.copy is not None:
+            self.copy.hear(data)
         return data
 
     def noticed(self, now: datetime) -> None:

@@ -45,5 +45,5 @@ def _read(content: bytes | None) -> _Head:
         return _Head()
     try:
         return _decode(content)
-    except (msgspec.DecodeError, RecursionError):  # not as vLLM writes it: nothing was reported
+    except (ValueError, RecursionError):  # not as vLLM writes it: nothing was reported
         return _Head()

@@ -16,6 +16,7 @@ class House:
     `authorization` is the upstream's own key, as a header value; `salt` gives a tenant the salt of its cached prefixes.
     `opened` are the paths that the operator lets pass unmetered, `trusted` the addresses and networks of trusted proxies.
     `enforce`: `on`; `shadow`, refusals are only recorded; `off`, there are none, but for what cannot be metered.
+    `unsalted`: paths pass on which tenants share cached prefixes.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class House:
         "producer",
         "salt",
         "trusted",
+        "unsalted",
     )
 
     def __init__(
@@ -46,6 +48,7 @@ class House:
         opened: dict[bytes, table.Route] | None = None,
         enforce: admission.Enforce = "on",
         trusted: tuple[str, ...] = (),
+        unsalted: bool = False,
     ) -> None:
         self.instance = instance
         self.producer = producer
@@ -57,6 +60,7 @@ class House:
         self.opened = opened if opened is not None else {}
         self.enforce = enforce
         self.trusted = trusted
+        self.unsalted = unsalted
         self.origins = browsers.Origins()
         self.estimates = Estimates()
         self.lesser = Lesser()

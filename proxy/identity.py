@@ -106,8 +106,8 @@ def _principal(identity: Identity, tags: dict[str, str]) -> Principal:
             models.append(frozenset(plan.models))
         if plan.max_tokens is not None:
             cap = plan.max_tokens if cap is None else min(cap, plan.max_tokens)
-    zone = identity.tenant.time_zone
-    return Principal(identity.key, tags, tuple(limits), zone, tuple(models), cap, priority, weight)
+    zone, copied = identity.tenant.time_zone, identity.tenant.record_prompts
+    return Principal(identity.key, tags, tuple(limits), zone, tuple(models), cap, priority, weight, copied)
 
 
 def refusal_of(refusal: Refusal, who: Principal | None) -> Refusal:

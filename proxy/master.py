@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from proxy.config import TrafficConfig
 from proxy.desk import Desk
+from proxy.lane.circuit import Circuit
 from proxy.lane.fetch import fetch
 from proxy.lane.front import Front
 from proxy.lane.lane import Lane
@@ -58,6 +59,11 @@ class Traffic:
     def in_flight(self) -> int:
         """Return how many metered requests were admitted and not yet answered."""
         return sum(lane.desk.in_flight for lane in self._lanes.all)
+
+    @property
+    def circuits(self) -> dict[str, Circuit]:
+        """Return whether each upstream can be reached, by the name of its instance."""
+        return {lane.config.instance: lane.pool.circuit for lane in self._lanes.all}
 
     @property
     def model(self) -> str | None:

@@ -57,7 +57,7 @@ Fetch = Callable[[], Awaitable[tuple[int, bytes]]]
 
 
 def read(body: bytes) -> Catalog:
-    """Read a model list. An adapter names its base model as `parent`. Raises msgspec.DecodeError."""
+    """Read a model list. An adapter names its base model as `parent`. Raises ValueError."""
     raw = [bytes(card) for card in _decode(body).data]
     cards = [_card(card) for card in raw]
     return Catalog(
@@ -113,7 +113,7 @@ class ModelWatch:
                 self._changed(catalog)
             else:
                 log.warning("the upstream lists no models", status=status)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError) as error:
             log.warning("the upstream lists no models", error=str(error))
         finally:
             self._running = None

@@ -78,6 +78,7 @@ async def _until_stopped(
             {stopping, working} if not working.done() else {stopping}, return_when=asyncio.FIRST_COMPLETED
         )
     if not workers.draining:
+        _log.info("proxy stops: running requests may end first", grace_seconds=settings.grace_seconds)
         workers.drain()
     await asyncio.wait({working}, timeout=settings.grace_seconds + KILL_AFTER)
     if not working.done():

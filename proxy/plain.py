@@ -66,6 +66,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oidc_unknown_users: Literal["allow", "deny"]
     oidc_leeway_seconds: int
     oidc_ca: str | None
+    unsalted: Literal["deny", "allow"]
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -124,6 +125,7 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             upstream_api_key=self.upstream_api_key,
             free_paths=self.free_paths,
             enforce=self.enforce,
+            unsalted=self.unsalted,
             trusted_proxies=self.trusted_proxies,
             max_body=self.max_body_bytes,
             held_body=self.held_body_bytes,

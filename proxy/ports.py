@@ -12,6 +12,7 @@ import msgspec
 from contracts.events import RequestData, UsageData
 from contracts.limits import Held, Priority
 from contracts.projection import KeyRecord
+from contracts.prompts import PromptData
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -29,6 +30,8 @@ class Principal(msgspec.Struct, frozen=True):
     """The smallest cap of the plans on what one answer may have."""
     priority: Priority = "interactive"
     weight: int = 100
+    record_prompts: bool = False
+    """The tenant's policy: what is asked and answered is copied (`proxy.copies`)."""
 
     @property
     def allowed_models(self) -> frozenset[str] | None:
@@ -94,6 +97,9 @@ class Recorder(Protocol):
 
     def closed(self, data: UsageData, now: datetime) -> None:
         """Record the end of a request, to be published as a usage event; called before its last byte goes out."""
+
+    def copied(self, data: PromptData, now: datetime) -> None:
+        """Have a copy of a prompt and its answer sent; it may be lost."""
 
 
 class DayTotals(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from datetime import datetime
 import structlog
 
 from contracts.events import RequestData, UsageData
+from contracts.prompts import PromptData
+from proxy.copies import Copies
 from proxy.envelope import Envelopes
 from proxy.ports import Refusal
 from proxy.spool.record import Kind
@@ -26,12 +28,13 @@ class SpoolRecorder:
     With `allow_when_full` requests go on when the spool is full, unrecorded; `unrecorded` counts the records left out.
     """
 
-    def __init__(self, spool: Spool, *, allow_when_full: bool) -> None:
+    def __init__(self, spool: Spool, *, allow_when_full: bool, copies: Copies | None = None) -> None:
         self.producer, self.epoch = spool.producer, spool.epoch
         self.unrecorded = 0
         self._spool = spool
         self._envelopes = Envelopes(spool.producer)
         self._allow_when_full = allow_when_full
+        self._copies = copies
         self._prefix = secrets.token_hex(10)  # with the counter: 80 random and 48 counted bits
         self._count = 0
 
@@ -58,6 +61,11 @@ class SpoolRecorder:
         """Record the end of a request; sets its sequence."""
         data.sequence = self._spool.last_sequence + 1
         self._append(Kind.USAGE, data, self._envelopes.usage(data, now))
+
+    def copied(self, data: PromptData, now: datetime) -> None:
+        """Have a copy of prompt and answer sent, past the spool: no text is ever on this disk."""
+        if self._copies is not None:
+            self._copies.add(data, now)
 
     def _append(self, kind: int, data: RequestData | UsageData, body: bytes) -> None:
         try:

@@ -79,6 +79,10 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings, OidcSettings):
     free_paths: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="exact paths of vLLM, comma-separated, that pass with a key, unmetered and unrecorded"
     )
+    unsalted: Literal["deny", "allow"] = Field(
+        default="deny",
+        description="refuse /cohere/v2/chat and /v2/embed, where vLLM lets tenants share cached prefixes, or let them pass",
+    )
 
     @field_validator("trusted_proxies", "free_paths", mode="before")
     @classmethod

@@ -159,7 +159,7 @@ class StreamWatcher(Watcher):
             return self._release(b"") + event
         try:
             chunk = decode_chunk(payload)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return self._pass(event)
         self.began = True
         if bytes(chunk.error) != b"null":

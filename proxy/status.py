@@ -37,6 +37,8 @@ class Status(msgspec.Struct, frozen=True):
     upstream: bool | None
     """The last answer of the upstream's health check; None in all workers but the one that asks, and before it did."""
     model: str | None = None
+    short_circuit: bool = False
+    """No connection to an upstream comes about, and requests are answered 502 at once."""
 
 
 encode = msgspec.json.encode

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import msgspec
 from mypy_extensions import mypyc_attr
 
 from proxy.answers import decode_body
@@ -56,7 +55,7 @@ class UnaryWatcher(Watcher):
             return
         try:
             self._understand(b"".join(self._body))
-        except (msgspec.DecodeError, RecursionError):  # not JSON, or not as vLLM writes it: nothing was reported
+        except (ValueError, RecursionError):  # not JSON, or not as vLLM writes it: nothing was reported
             return
         self._body.clear()
 
@@ -65,7 +64,7 @@ class UnaryWatcher(Watcher):
         return last_reported(seen)
 
     def _understand(self, whole: bytes) -> None:
-        """Read a whole body. Raises msgspec.DecodeError."""
+        """Read a whole body. Raises ValueError."""
         body = decode_body(whole)
         self._reported, self.response_id, self.served_model = body.usage, body.id, body.model
         if body.choices:

@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from proxy.reported import Reported, decode
 from proxy.tokens import Tokens
 
@@ -40,7 +38,7 @@ def last_reported(data: bytes) -> Reported | None:
         return None
     try:
         return decode(match[1])
-    except msgspec.DecodeError:
+    except ValueError:
         return None
 
 
@@ -49,7 +47,7 @@ def first_reported(data: bytes) -> Reported | None:
     match = _VALUE.search(data)
     try:
         return decode(match[1]) if match is not None else None
-    except msgspec.DecodeError:
+    except ValueError:
         return None
 
 

@@ -30,7 +30,7 @@ class WholeWatcher(UnaryWatcher):
         usage: reads a `usage` object, where a body is too large to be read as a whole. Such a body may repeat what the client
             wrote, under any name: of several, the largest counts, so that nobody can write himself a small one.
 
-    Both may raise msgspec.DecodeError.
+    Both may raise ValueError.
 
     """
 
@@ -50,7 +50,7 @@ class WholeWatcher(UnaryWatcher):
         for match in MEMBER.finditer(seen):
             try:
                 tokens = self._usage(match[0][_NAME:])
-            except msgspec.DecodeError:
+            except ValueError:
                 continue
             if self._tokens is None or _size(tokens) > _size(self._tokens):
                 self._tokens = tokens

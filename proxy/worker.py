@@ -19,11 +19,13 @@ from contracts.clock import utc_now
 from contracts.events import AckData
 from proxy import master, status
 from proxy.acks import AckReader
+from proxy.copies import Copies
 from proxy.day_totals import RedisDayTotals
 from proxy.envelope import source
 from proxy.identities import Identities
 from proxy.journal import Journal
 from proxy.kafka import connection
+from proxy.lane.circuit import Gauges
 from proxy.last_resort import end, end_within
 from proxy.limits.limiter import RedisLimits
 from proxy.limits.store import RedisStore
@@ -57,9 +59,11 @@ class Worker:
         self._registry = CollectorRegistry()
         header = Header(source(settings.instance), new_epoch(), 1)
         spool = adoption.create(settings.spool, header, settings.spool_max_bytes)
-        self._recorder = SpoolRecorder(spool, allow_when_full=settings.on_spool_full == "allow")
         self._journal = Journal(settings.spool, spool, utc_now)
         kafka = connection(settings, f"weighbridge-{settings.instance}-{start.number}")
+        self._copies = Copies(kafka, metrics.PROMPT_COPIES.counter(self._registry))
+        full = settings.on_spool_full == "allow"
+        self._recorder = SpoolRecorder(spool, allow_when_full=full, copies=self._copies)
         published = metrics.PUBLISHED.counter(self._registry)
         self._publisher = Publisher(kafka, self._journal, settings.publish_window_bytes, published)
         self._acks = AckReader(kafka, self._acknowledge)
@@ -115,6 +119,7 @@ class Worker:
             self._acks.run(),
             *self._identities.parts(),
             self._limits.run(),
+            self._copies.run(),
             self._report(),
             *(sampler.run() for sampler in self._samplers),
         ]
@@ -158,10 +163,13 @@ class Worker:
         spool_bytes = metrics.SPOOL_BYTES.gauge(self._registry)
         lag = metrics.LEDGER_LAG.gauge(self._registry)
         limits = metrics.LIMITS_UP.gauge(self._registry)
+        circuits = Gauges(self._registry)
         while True:
             spool_bytes.set(self._journal.bytes_used)
             lag.set(self._journal.lag(time.monotonic()))
             limits.set(self._limits.life.state == "up")
+            if self._traffic is not None:
+                circuits.write(self._traffic.circuits)
             self._tell()
             await asyncio.sleep(STATUS_EVERY)
 
@@ -177,6 +185,7 @@ class Worker:
             draining=self._draining,
             upstream=self._upstream_healthy(),
             model=self._traffic.model,
+            short_circuit=any(circuit.open for circuit in self._traffic.circuits.values()),
         )
         os.write(self._start.status_descriptor, status.encode(line) + b"\n")
 

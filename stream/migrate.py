@@ -23,6 +23,7 @@ from contracts import tables
 
 FOLDER: Final = Path(__file__).parent / "migrations"
 DEADLINE_SECONDS: Final = 60.0
+SAY_AFTER_SECONDS: Final = 2.0
 _TABLE: Final = """
     CREATE TABLE IF NOT EXISTS migrations (number UInt32, name String, digest String, applied_at DateTime64(3, 'UTC'))
     ENGINE = ReplacingMergeTree ORDER BY number"""
@@ -84,12 +85,18 @@ async def migrate(url: str, deadline_seconds: float = DEADLINE_SECONDS) -> list[
 
 
 async def _connect(url: str, deadline: float) -> AsyncClient:
+    say_at = time.monotonic() + SAY_AFTER_SECONDS
     while True:
         try:
             return await create_async_client(dsn=url, database="default", connect_timeout=5)
         except (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError) as error:
             if time.monotonic() > deadline:
                 raise MigrationError(f"ClickHouse does not answer at WEIGHBRIDGE_CLICKHOUSE_URL: {error}") from error
+            if time.monotonic() > say_at:
+                say_at = deadline
+                log.warning(
+                    "waiting for ClickHouse (WEIGHBRIDGE_CLICKHOUSE_URL)", seconds=round(deadline - time.monotonic())
+                )
             await asyncio.sleep(0.2)
 
 

@@ -33,6 +33,7 @@ class Tenant(Subject, Base):
 
     time_zone: Mapped[str]
     currency: Mapped[str]
+    record_prompts: Mapped[bool]
 
 
 class Team(Subject, Base):

@@ -24,6 +24,7 @@ class TenantIn(SubjectIn):
 
     time_zone: Zone = "UTC"
     currency: Currency = "EUR"
+    record_prompts: bool = False
 
 
 class TeamIn(SubjectIn):
@@ -66,9 +67,10 @@ class MemberQuery(SubjectQuery):
 
 
 class TenantPatch(SubjectPatch):
-    """Changes of a tenant."""
+    """Changes of a tenant. `record_prompts`: what it asks and is answered is copied to Kafka, for audits."""
 
     time_zone: Zone = "UTC"
+    record_prompts: bool = False
 
 
 class UserPatch(SubjectPatch):
@@ -96,6 +98,7 @@ class TenantView(SubjectView):
 
     time_zone: str
     currency: str
+    record_prompts: bool
 
 
 class TeamView(SubjectView):

@@ -108,6 +108,7 @@ def _subject(row: Subject, limits: Limits) -> Entry:
         tags=row.tags,
         plan=row.plan,
         limits=limits,
+        record_prompts=isinstance(row, Tenant) and row.record_prompts,
         revision=row.revision,
     )
     external = redis_keys.external_id(kind, tenant, row.external_id) if row.external_id is not None else None

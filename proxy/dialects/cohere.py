@@ -1,6 +1,6 @@
 """`/cohere/v2/chat`: Cohere's chat, as vLLM serves it where it is told to. Usage stands at the end, in `usage.tokens`.
 
-vLLM reads no `cache_salt` here, so that none is set: see docs/endpoints.md.
+vLLM reads no `cache_salt` here, so that none is set, and the path is closed unless opened: see docs/endpoints.md.
 """
 
 from typing import Final
@@ -119,7 +119,7 @@ class _ChatEvents(EventWatcher):
                 self._ended(_end(event.delta))
             elif event.type.endswith("-delta"):
                 self._piece(_text(_delta(event.delta).message))
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return
 
     def _ended(self, end: _End) -> None:

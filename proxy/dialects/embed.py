@@ -1,6 +1,6 @@
 """`/v2/embed`: embeddings in Cohere's shape. Prompt tokens only, in `meta.billed_units` of the answer.
 
-vLLM reads no `cache_salt` here, so that none is set: see docs/endpoints.md.
+vLLM reads no `cache_salt` here, so that none is set, and the path is closed unless opened: see docs/endpoints.md.
 """
 
 import re
@@ -68,7 +68,7 @@ class _EmbedWatcher(UnaryWatcher):
         match = _UNITS.search(seen)
         try:
             return _billed(match[1]).reported() if match is not None else None
-        except msgspec.DecodeError:
+        except ValueError:
             return None
 
     def _understand(self, whole: bytes) -> None:

@@ -116,7 +116,7 @@ class _MessageEvents(EventWatcher):
     def _take(self, found: bytes) -> None:
         try:
             event = _event(found)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return
         if event.type == "content_block_delta":
             delta = event.delta if event.delta is not None else _Delta()

@@ -80,7 +80,7 @@ class RealtimeWatcher(SessionWatcher):
         """
         try:
             event = _said(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise BadRequestError("This is no event of this API.", "invalid_json") from None
         if event.type == "input_audio_buffer.commit" and not event.final:
             self._started, self.finished = True, False
@@ -97,7 +97,7 @@ class RealtimeWatcher(SessionWatcher):
         """Take a message of vLLM."""
         try:
             event = _heard(data)
-        except (msgspec.DecodeError, RecursionError):  # nothing that vLLM sends: it says nothing of usage
+        except (ValueError, RecursionError):  # nothing that vLLM sends: it says nothing of usage
             return data
         if event.type == "transcription.delta":
             self.began = True

@@ -157,7 +157,7 @@ class _ResponseEvents(EventWatcher):
     def _take(self, found: bytes) -> None:
         try:
             event = _event(found)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return
         if event.type.endswith(".delta"):
             self._piece(event.delta)

@@ -40,6 +40,8 @@ class Route(NamedTuple):
     """The answer is a list of models: of these, a key sees those that it may use."""
     own: bool = False
     """We answer ourselves: vLLM never sees it."""
+    salted: bool = True
+    """False: vLLM takes no `cache_salt`, so that all tenants share the prefixes it caches."""
 
 
 _READ: Final = ("GET", "HEAD")
@@ -55,13 +57,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/v1/responses/{response_id}/cancel", ("POST",), StoredResponse()),
     Route("/v1/messages", ("POST",), Messages(), errors="anthropic"),
     Route("/v1/messages/count_tokens", ("POST",), CountTokens(), errors="anthropic"),
-    Route("/cohere/v2/chat", ("POST",), Cohere()),
+    Route("/cohere/v2/chat", ("POST",), Cohere(), salted=False),
     Route("/inference/v1/generate", ("POST",), Generate()),
     Route("/invocations", ("POST",), Invocations()),
     Route("/v1/audio/transcriptions", ("POST",), TRANSCRIPTIONS),
     Route("/v1/audio/translations", ("POST",), TRANSLATIONS),
     Route("/v1/embeddings", ("POST",), EMBEDDINGS),
-    Route("/v2/embed", ("POST",), Embed()),
+    Route("/v2/embed", ("POST",), Embed(), salted=False),
     Route("/pooling", ("POST",), POOLING),
     Route("/classify", ("POST",), CLASSIFY),
     Route("/score", ("POST",), SCORE),

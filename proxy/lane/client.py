@@ -20,6 +20,7 @@ from proxy.desk import Ask
 from proxy.errors import Answer
 from proxy.headers import Headers
 from proxy.lane import head
+from proxy.lane.circuit import describe
 from proxy.lane.head import ResponseHead
 from proxy.lane.lane import Lane
 from proxy.lane.leftover import Leftover
@@ -306,9 +307,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             connection = await self._lane.pool.connect()
         except OSError as error:
-            code = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_unreachable"
-            outcome: Outcome = "upstream_timeout" if isinstance(error, TimeoutError) else "upstream_error"
-            self._fail(running, outcome, code, "vLLM cannot be reached.")
+            self._fail(running, *describe(error))
         else:
             self._send(running, step, connection, utc_now())
         finally:

@@ -3,14 +3,16 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
-from typing import Final, Self, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Self, TypeVar
 
+from proxy.lane.circuit import Circuit, OpenCircuitError
 from proxy.lane.habit import Habit
 from proxy.lane.head import ResponseHead
 from proxy.lane.upstream import UpstreamConnection
 
 C = TypeVar("C", bound=UpstreamConnection)
+T = TypeVar("T")
 IDLE_SECONDS: Final = 4.0
 """uvicorn, which serves vLLM, closes connections that were idle for 5 seconds: ours must be the first to let go."""
 STALE_SECONDS: Final = 1.0
@@ -26,6 +28,7 @@ class Pool:
         self._connect_seconds = connect_seconds
         self._idle: dict[UpstreamConnection, None] = {}  # the longest idle first
         self._own: dict[UpstreamConnection, tuple[str, int]] = {}
+        self.circuit = Circuit(address)
         self.habit = Habit()
         self.known: ResponseHead | None = None
 
@@ -46,15 +49,29 @@ class Pool:
     async def connect_as(self, kind: Callable[[Self], C]) -> C:
         """Return a new connection that `kind` makes. Raises OSError."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._connect_seconds):
-            transport, connection = await loop.create_connection(lambda: kind(self), *self._address, ssl=self._tls)
+        made = loop.create_connection(lambda: kind(self), *self._address, ssl=self._tls)
+        transport, connection = await self._try(made)
         self._own[connection] = transport.get_extra_info("sockname")[:2]
         return connection
 
     async def stream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return a new connection for what is no HTTP. Raises OSError."""
-        async with asyncio.timeout(self._connect_seconds):
-            return await asyncio.open_connection(*self._address, ssl=self._tls)
+        return await self._try(asyncio.open_connection(*self._address, ssl=self._tls))
+
+    async def _try(self, connecting: Coroutine[Any, Any, T]) -> T:
+        try:
+            self.circuit.check()
+        except OpenCircuitError:
+            connecting.close()
+            raise
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                made = await connecting
+        except OSError as error:
+            self.circuit.note(error)
+            raise
+        self.circuit.note(None)
+        return made
 
     def owns(self, address: tuple[str, int]) -> bool:
         """Return whether one of these connections begins at an address: who accepts such a one talks to itself."""

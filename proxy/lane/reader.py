@@ -109,13 +109,14 @@ class RequestReader:
             self._known_size = arrival.size - len(arrival.body) - len(length)
 
     def _parse(self, data: bytes) -> None:
+        in_head = self._in_head
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._break("invalid_request", f"This is no HTTP/1.1 request: {error}.")
-        if self._in_head:
+        if in_head and self._in_head:  # where it began with this data, most of that may be other requests
             self._unfinished += len(data)
             if self._unfinished > self._max_head:
                 self._break(*_HEAD_TOO_LARGE)
@@ -169,6 +170,8 @@ class RequestReader:
             return
         self._between = True
         keep = self._parser.should_keep_alive() and not self._old
+        if not keep:
+            self._known = None  # what follows is no request any more
         pieces = self._body
         if isinstance(pieces, Intake):
             self._end_stream(pieces, keep)

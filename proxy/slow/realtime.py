@@ -37,6 +37,7 @@ from proxy.errors import Answer
 from proxy.exchange import Exchange
 from proxy.headers import Headers, to_client
 from proxy.lane import head
+from proxy.lane.circuit import describe
 from proxy.lane.lane import Lane
 from proxy.ports import Refusal
 from proxy.request_head import RequestHead
@@ -159,10 +160,9 @@ class Realtime(Serving):
         try:
             reader, writer = await self._lane.pool.stream()
         except OSError as error:
-            late = isinstance(error, TimeoutError)
-            code = "upstream_timeout" if late else "upstream_unreachable"
-            answer = exchange.fail(code, "vLLM cannot be reached.")
-            self._settle("upstream_timeout" if late else "upstream_error", code)
+            outcome, code, message = describe(error)
+            answer = exchange.fail(code, message)
+            self._settle(outcome, code)
             return answer
         finally:
             self._lane.desk.queued -= 1

@@ -14,6 +14,7 @@ from proxy.errors import Answer
 from proxy.exchange import Exchange
 from proxy.headers import Headers
 from proxy.lane import head
+from proxy.lane.circuit import describe
 from proxy.lane.head import ResponseHead
 from proxy.lane.lane import Lane
 from proxy.lane.leftover import Leftover
@@ -179,10 +180,8 @@ class Request:
         self._lane.desk.queued += 1
         try:
             connection = await self._lane.pool.connect()
-        except TimeoutError:
-            self._fail("upstream_timeout", "upstream_timeout", "vLLM cannot be reached.")
-        except OSError:
-            self._fail("upstream_error", "upstream_unreachable", "vLLM cannot be reached.")
+        except OSError as error:
+            self._fail(*describe(error))
         else:
             self._send(step, connection)
         finally:

@@ -193,4 +193,7 @@ def _decoded(quoted: bytes) -> str:
     """Return a name; empty for one that is none of those looked for."""
     if b"\\" not in quoted:
         return quoted[1:-1].decode()
-    return _string(quoted) if len(quoted) <= _LONGEST else ""
+    try:
+        return _string(quoted) if len(quoted) <= _LONGEST else ""
+    except msgspec.DecodeError as error:  # half of a surrogate pair
+        raise BadRequestError(f"the body is not a JSON object: {error}", "invalid_json") from None

@@ -12,6 +12,7 @@ from proxy.dialects.base import BadRequestError
 from proxy.errors import Answer
 from proxy.exchange import Exchange
 from proxy.headers import Headers
+from proxy.lane.circuit import describe
 from proxy.lane.head import ResponseHead
 from proxy.lane.lane import Lane
 from proxy.lane.upstream import Sink
@@ -188,9 +189,8 @@ class Upload:
         desk.queued += 1
         try:
             return await self._lane.pool.connect_as(UploadConnection)
-        except TimeoutError:
-            raise StoppedError("upstream_timeout", "vLLM cannot be reached.") from None
-        except OSError:
-            raise StoppedError("upstream_unreachable", "vLLM cannot be reached.") from None
+        except OSError as error:
+            _, code, message = describe(error)
+            raise StoppedError(code, message) from None
         finally:
             desk.queued -= 1

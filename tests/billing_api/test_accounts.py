@@ -67,9 +67,17 @@ async def test_a_huge_body_is_refused(api: Api) -> None:
 
 async def test_null_does_not_clear_what_must_be_there(api: Api) -> None:
     tenant = await api.tenant()
-    for name in ("name", "status", "tags", "time_zone"):
+    for name in ("name", "status", "tags", "time_zone", "record_prompts"):
         assert (await api.patch(f"/v1/tenants/{tenant}", {name: None}, 422))["code"] == "invalid_request"
     assert (await api.patch(f"/v1/tenants/{tenant}", {"currency": "USD"}, 422))["code"] == "invalid_request"
+
+
+async def test_prompts_are_recorded_for_who_asks_for_it_alone(api: Api) -> None:
+    tenant = await api.tenant()
+    assert (await api.get(f"/v1/tenants/{tenant}"))["record_prompts"] is False
+    assert (await api.patch(f"/v1/tenants/{tenant}", {"record_prompts": True}))["record_prompts"] is True
+    other = await api.tenant(name="Ads", record_prompts=True)
+    assert (await api.get(f"/v1/tenants/{other}"))["record_prompts"] is True
 
 
 async def test_teams_and_users_belong_to_one_tenant(api: Api) -> None:

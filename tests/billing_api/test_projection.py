@@ -45,8 +45,10 @@ async def test_a_write_is_in_redis_when_it_is_answered(api: Api, redis: Redis) -
     user = (await api.post("/v1/users", {"tenant": tenant, "name": "u"}))["id"]
     found = await subject(redis, "tenant", tenant)
     assert (found.status, found.time_zone, found.tags) == ("active", "Europe/Berlin", {"env": "prod"})
-    await api.patch(f"/v1/tenants/{tenant}", {"status": "suspended"})
-    assert (await subject(redis, "tenant", tenant)).status == "suspended"
+    assert not found.record_prompts
+    await api.patch(f"/v1/tenants/{tenant}", {"status": "suspended", "record_prompts": True})
+    found = await subject(redis, "tenant", tenant)
+    assert (found.status, found.record_prompts) == ("suspended", True)
     await api.http.delete(f"/v1/users/{user}")
     assert (await subject(redis, "user", user)).status == "suspended"
     assert await changes(redis) == [

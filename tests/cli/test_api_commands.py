@@ -29,6 +29,8 @@ def page(*rows):
             ("POST", "/v1/users", {"name": "ada", "tenant": "ten_1", "team": "team_1", "external_id": "7"}),
         ),
         (["tenant", "suspend", "ten_1"], ("PATCH", "/v1/tenants/ten_1", {"status": "suspended"})),
+        (["tenant", "record-prompts", "ten_1"], ("PATCH", "/v1/tenants/ten_1", {"record_prompts": True})),
+        (["tenant", "record-prompts", "ten_1", "--off"], ("PATCH", "/v1/tenants/ten_1", {"record_prompts": False})),
         (["user", "resume", "user_1"], ("PATCH", "/v1/users/user_1", {"status": "active"})),
         (["team", "set", "team_1", "--name", "New"], ("PATCH", "/v1/teams/team_1", {"name": "New"})),
         (["team", "delete", "team_1"], ("DELETE", "/v1/teams/team_1", None)),

@@ -19,6 +19,25 @@ def test_flags_are_the_services_settings_without_its_prefix(weighbridge):
     assert "--api-listen" not in ran.out
 
 
+def test_help_says_what_is_when_nobody_says_anything(weighbridge, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    said = weighbridge("proxy", "--help").out
+    for word in (
+        "(default: 127.0.0.1:9464)",
+        "(default: 30.0)",
+        "(required)",
+        "(default: spool)",
+        "(default: the machine's)",
+    ):
+        assert word in said
+
+
+def test_a_misspelt_variable_is_told_and_the_command_goes_on(weighbridge, monkeypatch):
+    monkeypatch.setenv("WEIGHBRIDGE_SPOOL_DIRR", "x")
+    ran = weighbridge("proxy", "--help")
+    assert (ran.status, "did you mean WEIGHBRIDGE_SPOOL_DIR?" in ran.err) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("service", "secret"), [("api", "token"), ("api", "key-pepper"), ("proxy", "upstream-api-key")]
 )

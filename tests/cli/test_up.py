@@ -250,3 +250,38 @@ def test_a_wrong_setting_stops_the_start_with_its_name(weighbridge, monkeypatch)
     ran = weighbridge("up", "--proxy-port", str(free_port()), "--api-port", str(free_port()))
     assert ran.status == 2
     assert "WEIGHBRIDGE_REDIS_URL" in ran.err
+
+
+@pytest.mark.parametrize("name", ["KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "CLICKHOUSE_URL", "DATABASE_URL"])
+def test_a_server_of_ones_own_that_is_away_stops_the_start(weighbridge, monkeypatch, name):
+    """No part would end without Redis or Kafka: `up` would say that all is well."""
+    scheme = {"KAFKA_BOOTSTRAP_SERVERS": "", "REDIS_URL": "redis://u:secret@", "CLICKHOUSE_URL": "http://"}
+    address = f"{scheme.get(name, 'postgresql://u:secret@')}127.0.0.1:{free_port()}"
+    monkeypatch.setenv(f"WEIGHBRIDGE_{name}", address)
+    monkeypatch.setattr("cli.reach.GIVE_UP_SECONDS", 0.0)
+    ran = weighbridge("up", "--proxy-port", str(free_port()), "--api-port", str(free_port()))
+    assert ran.status == 1
+    assert f"WEIGHBRIDGE_{name}" in ran.err
+    assert "secret" not in ran.err
+
+
+def test_workers_are_a_setting(weighbridge, monkeypatch):
+    chosen = []
+
+    class Nothing:
+        """A system that ends as soon as it starts."""
+
+        def __init__(self, _folder, choices, _key):
+            chosen.append(choices.workers)
+
+        def run(self, *, once):
+            """Do nothing."""
+
+    monkeypatch.setattr("cli.up._System", Nothing)
+    monkeypatch.setenv("WEIGHBRIDGE_WORKERS", "3")
+    ports = ("--proxy-port", str(free_port()), "--api-port", str(free_port()))
+    assert weighbridge("up", *ports).status == 0
+    assert weighbridge("up", *ports, "--workers", "2").status == 0
+    assert chosen == [3, 2]
+    monkeypatch.setenv("WEIGHBRIDGE_WORKERS", "many")
+    assert "WEIGHBRIDGE_WORKERS" in weighbridge("up", *ports).err

@@ -37,6 +37,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     topics.SCALING: {"model": "m", "as_of": NOW, "instances": 1, "in_flight": 2, "waiting": 0},
     topics.DEADLETTER: {"topic": "t", "partition": 0, "offset": 0, "reason": "json", "detail": "…", "payload": "AAE="},
+    topics.PROMPT: {
+        "producer": "proxy-1.0", "request_id": "req_1", "tenant": "ten_a", "instance": "gpu-1", "endpoint": "/v1/completions",
+        "outcome": "completed", "request": "{}", "request_truncated": True,
+    },
 }  # fmt: skip
 
 

@@ -30,6 +30,10 @@ def test_tables_are_up_to_date(write_docs: ModuleType, page: str) -> None:
     assert page == write_docs.page(page), "run python deploy/write_docs.py"
 
 
+def test_names_of_settings_are_up_to_date(write_docs: ModuleType) -> None:
+    assert (ROOT / write_docs.NAMES).read_text() == write_docs.names_module(), "run python deploy/write_docs.py"
+
+
 def test_a_table_that_is_not_is_noticed(write_docs: ModuleType, page: str) -> None:
     assert write_docs.page(page.replace("| `weighbridge_spool_bytes` |", "| `weighbridge_spool_byte` |")) == page
 

@@ -100,7 +100,10 @@ def test_parts_end_in_reverse_order_and_the_deaf_are_killed(tmp_path, monkeypatc
     threads = [threading.Thread(target=note, args=(name, pid)) for name, (pid,) in pids.items()]
     for thread in threads:
         thread.start()
-    supervisor.stop()
+    monkeypatch.setattr("embedded.supervisor.SAY_AFTER_SECONDS", 0.1)
+    waited_for: list[list[str]] = []
+    supervisor.stop(waited_for.append)
+    assert waited_for == [["deaf"], ["first"]], "whoever waits is told for whom, once"
     for thread in threads:
         thread.join()
     assert ended == ["deaf", "first"]

@@ -1,7 +1,8 @@
 """Bodies: what goes upstream says to vLLM's own readers of JSON what was metered, and nothing untrusted.
 
 These are Python's and pydantic's.
-The first byte of an input picks the path. A body that these readers refuse has nothing to say: vLLM answers it with 400.
+The first byte of an input picks the path. A body that these readers refuse has nothing to say: vLLM answers it with 400. Each
+is read twice: held, and in pieces as a large one is (`proxy.streamed`).
 """
 
 import json  # noqa: TID251  # the reference: how vLLM reads a body
@@ -10,11 +11,14 @@ from typing import Any
 import pydantic_core
 
 from proxy.dialects import table
-from proxy.dialects.base import Asked, BadRequestError, Call
+from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
 from proxy.dialects.body import UNTRUSTED
+from proxy.streamed import bodies as streamed
+from tests.fuzz.cuts import cut
 from tests.fuzz.engine import drive
 
 SALT = "5a17"
+LIMIT = 1 << 16
 PATHS = (
     "/v1/chat/completions",
     "/v1/completions",
@@ -26,6 +30,9 @@ PATHS = (
     "/v1/embeddings",
     "/score",
     "/cohere/v2/chat",
+    "/v1/messages/count_tokens",
+    "/v2/embed",
+    "/tokenize",
 )
 _BODIES = [
     b'{"model":"m","messages":[{"role":"user","content":"x"}],"stream":true,"n":2,"stream_options":{"include_usage":false}}',
@@ -45,6 +52,7 @@ _BODIES = [
     b'{"x":' + b"[" * 200 + b"]" * 200 + b"}",
     b'{"model":"\\ud800","x":"\x00\xc3\xa9\xff"}',
     b' { "model" : "m" , "n" : 2 }\n',
+    b'{"model":"m","mod\\ude050l6":1,"messages":[{"\\ud800":2}],"texts":[{"u\\udc00id":3}]}',
 ]
 CORPUS = [bytes([index]) + body for index in range(len(PATHS)) for body in _BODIES]
 
@@ -55,14 +63,29 @@ def check(data: bytes) -> None:
     found = table.find(path.encode())
     assert found is not None
     assert found[0].dialect is not None
-    try:
-        call = found[0].dialect.read(Asked(body, SALT))
-    except BadRequestError:
-        return
-    for read in (python, pydantic):
-        sent = read(call.body)
-        if sent is not None:
-            compare(path, call, sent)
+    for way in (held, in_pieces):
+        try:
+            call, out = way(found[0].dialect, path, body)
+        except BadRequestError:
+            continue
+        for read in (python, pydantic):
+            sent = read(out)
+            if sent is not None:
+                compare(path, call, sent)
+
+
+def held(dialect: Dialect, path: str, body: bytes) -> tuple[Call, bytes]:
+    """Return what is metered, and what vLLM gets. Raises BadRequestError."""
+    call = dialect.read(Asked(body, SALT))
+    return call, call.body
+
+
+def in_pieces(dialect: Dialect, path: str, body: bytes) -> tuple[Call, bytes]:
+    """Do the same with a body that is passed on as it comes."""
+    passing = streamed.body(path, b"application/json", LIMIT)
+    out = b"".join([passing.feed(piece) for piece in cut(body)])
+    call = dialect.read(Asked(passing.rest(), SALT))
+    return call, out + passing.tail(call.body)
 
 
 def python(body: bytes) -> dict[str, Any] | None:
@@ -111,8 +134,7 @@ def compare(path: str, call: Call, sent: dict[str, Any]) -> None:
         if call.stream:
             usage = sent["stream_options"]
             assert usage["include_usage"] is usage["continuous_usage_stats"] is True, sent
-    salted = path != "/cohere/v2/chat"
-    assert sent.get("cache_salt") == (SALT if salted else None)
+    assert sent.get("cache_salt") == (None if path in _UNSALTED else SALT)
     own = {"cache_salt", "request_id"} if path == "/v1/responses" else {"cache_salt"}
     assert (UNTRUSTED - own).isdisjoint(sent), sent
     if path in ("/v1/chat/completions", "/v1/chat/completions/batch"):
@@ -122,7 +144,16 @@ def compare(path: str, call: Call, sent: dict[str, Any]) -> None:
         assert sent["request_id"].startswith("resp_")
 
 
-_NEVER_STREAM = ("/v1/chat/completions/batch", "/v1/embeddings", "/score", "/invocations")
+_NEVER_STREAM = (
+    "/v1/chat/completions/batch",
+    "/v1/embeddings",
+    "/score",
+    "/invocations",
+    "/v1/messages/count_tokens",
+    "/v2/embed",
+    "/tokenize",
+)
+_UNSALTED = ("/cohere/v2/chat", "/v2/embed", "/v1/messages/count_tokens", "/tokenize")
 _CHOICES = ("/v1/chat/completions", "/v1/completions", "/inference/v1/generate")
 
 
@@ -149,5 +180,13 @@ if __name__ == "__main__":
     drive(
         check,
         CORPUS,
-        ("proxy.dialects.body", "proxy.dialects.generation", "proxy.dialects.media", "proxy.dialects.completions"),
+        (
+            "proxy.dialects.body",
+            "proxy.dialects.generation",
+            "proxy.dialects.media",
+            "proxy.dialects.completions",
+            "proxy.streamed.json_body",
+            "proxy.streamed.lexer",
+        ),
+        [b'"%b":' % name.encode() for name in (*UNTRUSTED, "model", "stream", "n", "messages", "content", "uuid")],
     )

@@ -8,8 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
-def drive(check: Callable[[bytes], None], seeds: Sequence[bytes], watched: tuple[str, ...]) -> None:
-    """Run `check` as often as `--runs` says, from `seeds` on, led by what the modules `watched` do. Does not return."""
+def drive(
+    check: Callable[[bytes], None], seeds: Sequence[bytes], watched: tuple[str, ...], words: Sequence[bytes]
+) -> None:
+    """Run `check` as often as `--runs` says, from `seeds` on, led by what the modules `watched` do. Does not return.
+
+    `words`: what inputs are made of.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=0, help="stop after that long")
@@ -25,9 +30,13 @@ def drive(check: Callable[[bytes], None], seeds: Sequence[bytes], watched: tuple
                         setattr(each, key, atheris.instrument_func(made))
             elif callable(each) and getattr(each, "__module__", None) == name and hasattr(each, "__code__"):
                 atheris.instrument_func(each)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile("w") as dictionary:
         for number, seed in enumerate(seeds):
             (Path(folder) / f"seed-{number:03}").write_bytes(seed)
+        for word in words:
+            dictionary.write('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n')
+        dictionary.flush()
         flags = [f"-runs={wishes.runs}", f"-max_len={wishes.max_size}", f"-max_total_time={wishes.seconds}"]
-        atheris.Setup([sys.argv[0], *flags, f"-artifact_prefix={tempfile.gettempdir()}/", folder], check)
+        flags += [f"-dict={dictionary.name}", f"-artifact_prefix={tempfile.gettempdir()}/"]
+        atheris.Setup([sys.argv[0], *flags, folder], check)
         atheris.Fuzz()

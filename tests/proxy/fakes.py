@@ -9,6 +9,7 @@ import msgspec
 from contracts.events import RequestData, UsageData
 from contracts.limits import Held, LimitRecord, weighted
 from contracts.projection import KeyRecord
+from contracts.prompts import PromptData
 from proxy.ports import Amounts, DayTotals, Demand, Denial, Grant, Principal, Refusal, Standing
 
 KEY = b"wb-key-of-search"
@@ -26,6 +27,7 @@ class MemoryRecorder:
         self.opens: list[RequestData] = []
         self.progress: list[UsageData] = []
         self.closes: list[UsageData] = []
+        self.copies: list[PromptData] = []
         self.refusal: Refusal | None = None
         self._ids = 0
 
@@ -49,6 +51,9 @@ class MemoryRecorder:
         assert data.request_id in {draft.request_id for draft in self.opens}
         assert data.request_id not in {other.request_id for other in self.closes}
         self.closes.append(msgspec.structs.replace(data))
+
+    def copied(self, data: PromptData, now: datetime) -> None:
+        self.copies.append(data)
 
 
 class MemoryDirectory:

@@ -27,6 +27,7 @@ def config(**changes: Any) -> TrafficConfig:
         "instance": "gpu-0",
         "cache_salt_key": SALT_KEY,
         "upstream_api_key": "key-of-vllm",
+        "unsalted": "allow",
     }
     return TrafficConfig(**(values | changes))
 

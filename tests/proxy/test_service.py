@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import psutil
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from contracts import keys, topics
 from tests.proxy import parts
@@ -48,6 +49,7 @@ class House:
 
     def __init__(self, folder, kafka, redis):
         self.folder, self.kafka, self.redis = folder, kafka, redis
+        self.sim: Server
         self.sim_port, self.port, self.admin_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
@@ -108,11 +110,11 @@ def house(tmp_path):
         made = House(tmp_path, kafka, redis)
         code = RUN.format(package="sim", settings="SimSettings")
         command = [sys.executable, "-c", code, f"sim_listen=127.0.0.1:{made.sim_port}", "sim_tokens_per_second=20"]
-        sim = Server(command, "", tmp_path / "sim.log", lambda: listens(made.sim_port))
+        made.sim = Server(command, "", tmp_path / "sim.log", lambda: listens(made.sim_port))
         try:
             yield made
         finally:
-            sim.stop()
+            made.sim.stop()
 
 
 def ask(house, tokens=3, **fields):
@@ -157,6 +159,40 @@ async def test_a_request_ends_in_the_ledger_and_sigterm_leaves_nothing_behind(ho
             await ledger.until(lambda: len(usage(ledger)) == 2)
     assert house.spools() == []
     assert TOKEN not in (house.folder / "proxy.log").read_text()
+
+
+async def test_no_byte_of_a_prompt_is_anywhere_unless_the_tenants_policy_says_so(house):
+    def ask_for(secret):
+        answer = ask(house, tokens=4, prompt=f"the secret {secret}", stream=True)
+        assert answer.status_code == 200
+        return answer.headers["x-request-id"]
+
+    with house.proxy(log_level="debug"):
+        async with Ledger(house.kafka.address) as ledger:
+            ledger.acknowledges = False  # so that all stays in the spool
+            await asyncio.to_thread(ask_for, "walnut")
+            await ledger.until(lambda: len(ledger.events) == 2)
+            api = Api(house.redis.address)
+            api.revision = 10
+            api.subject("tenant", "ten_a", record_prompts=True)
+            api.redis.close()
+            later = [await asyncio.to_thread(ask_for, "hazelnut")]
+            while await asyncio.to_thread(lambda: house.metrics().get("weighbridge_prompt_copies_total", 0)) < 1:
+                later.append(await asyncio.to_thread(ask_for, "hazelnut"))  # the change was not heard of yet
+            kept = [path for path in (house.folder / "spool").rglob("*") if path.is_file()]
+            assert any(b"weighbridge.usage.v1" in path.read_bytes() for path in kept)
+            for text in [*(path.read_bytes() for path in [*kept, house.folder / "proxy.log"]), *ledger.events.values()]:
+                assert b"nut" not in text
+            consumer = AIOKafkaConsumer(
+                topics.PROMPT, bootstrap_servers=house.kafka.address, auto_offset_reset="earliest"
+            )
+            await consumer.start()
+            record = await asyncio.wait_for(consumer.getone(), 60)
+            await consumer.stop()
+            copy = msgspec.json.decode(record.value, type=topics.event_type(topics.PROMPT)).data
+            assert copy.request_id in later
+            assert "the secret hazelnut" in copy.request
+            assert copy.response.endswith("data: [DONE]\n\n")
 
 
 async def test_a_killed_worker_is_replaced_and_its_requests_are_accounted_for(house):
@@ -214,6 +250,27 @@ def test_as_many_files_are_opened_as_the_system_allows(house):
             assert worker.rlimit(psutil.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_vllm_that_cannot_be_reached_is_seen_and_so_is_its_return(house):
+    with house.proxy():
+        house.sim.kill()
+
+        def shut_off():
+            answer = ask(house)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
+            return house.metrics().get("weighbridge_upstream_short_circuit") == 1
+
+        wait_until(shut_off, 120, "the short circuit to show")
+        assert house.metrics()["weighbridge_upstream_connect_failures_total"] >= 5
+        wait_until(lambda: not house.ready(), 120, "the proxy to say that it is not ready")
+        assert httpx.get(f"{house.admin}/readyz").json()["upstream"] == "down"
+        house.sim.start()
+        wait_until(lambda: ask(house).status_code == 200, 120, "an answer")
+        wait_until(house.ready, 120, "the proxy to be ready")
+        wait_until(
+            lambda: house.metrics()["weighbridge_upstream_short_circuit"] == 0, 120, "the end of the short circuit"
+        )
 
 
 def test_drain_ends_the_workers_and_leaves_the_admin_server(house):

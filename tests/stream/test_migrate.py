@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import structlog
 
 from contracts import tables
 from stream import migrate as migrations
@@ -48,6 +49,14 @@ async def test_roll_ups_have_the_promised_columns(clickhouse: ClickHouse) -> Non
 async def test_no_server_within_the_deadline() -> None:
     with pytest.raises(MigrationError, match="WEIGHBRIDGE_CLICKHOUSE_URL"):
         await migrate(f"http://127.0.0.1:{free_port()}", deadline_seconds=0.1)
+
+
+async def test_whoever_waits_is_told_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.migrate.SAY_AFTER_SECONDS", 0.0)
+    with structlog.testing.capture_logs() as said, pytest.raises(MigrationError):
+        await migrate(f"http://127.0.0.1:{free_port()}", deadline_seconds=1.0)
+    (entry,) = said
+    assert "WEIGHBRIDGE_CLICKHOUSE_URL" in entry["event"]
 
 
 def test_two_files_of_one_number_are_refused(tmp_path: Path) -> None:

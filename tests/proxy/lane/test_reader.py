@@ -110,6 +110,13 @@ def test_large_heads_are_refused() -> None:
     assert endless.broken[0] == "headers_too_large"
 
 
+def test_the_beginning_of_a_head_after_a_large_request_is_no_large_head() -> None:
+    reader = read(post("/a", b"x" * 900) + post("/b", b"y" * 900) + get("/c")[:20], head=1000)
+    assert reader.broken is None
+    reader.feed(get("/c")[20:])
+    assert [pending.arrival.head.target for pending in reader.queue] == [b"/a", b"/b", b"/c"]
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 1001\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
 def test_large_bodies_are_refused(framing: bytes) -> None:
     chunks = b"".join(b"64\r\n" + b"x" * 100 + b"\r\n" for _ in range(11)) if b"chunked" in framing else b""

@@ -381,6 +381,14 @@ async def test_without_enforcement_anybody_may_send() -> None:
         assert (await it.settled()).tenant == "unassigned"
 
 
+async def test_a_path_without_salt_is_refused_before_vllm_sees_any_of_it() -> None:
+    vllm = Taking()
+    async with in_front_of(vllm, held_body=HELD, unsalted="deny") as it:
+        answer = await it.ask(head(900_000, path="/v2/embed") + b'{"texts":["')
+        assert (answer.status, b"WEIGHBRIDGE_UNSALTED" in answer.body) == (403, True)
+        assert vllm.taken == 0
+
+
 async def test_a_drain_cuts_what_does_not_end() -> None:
     vllm = Taking()
     async with in_front_of(vllm, held_body=HELD) as it:
