@@ -35,7 +35,7 @@ async def main() -> None:
         if answer is None:
             answer = await limits.wait(asked, now)
         if isinstance(answer, Grant):
-            lines.append(f"{before} {micros()} {used}")
+            lines.append(f"admitted {before} {micros()} {used}")
             limits.settle(answer, Amounts(int(used), 0), now)
         await asyncio.sleep(0.001)
     upkeep.cancel()

@@ -26,7 +26,8 @@ def hammer(server, seconds, *arguments):
     ]
     printed = [process.communicate(timeout=120)[0].decode() for process in running]
     assert [process.returncode for process in running] == [0] * PROCESSES
-    admitted = [tuple(map(int, line.split())) for text in printed for line in text.splitlines() if line]
+    lines = [line for text in printed for line in text.splitlines() if line.startswith("admitted ")]
+    admitted = [tuple(map(int, line.split()[1:])) for line in lines]
     return sorted(admitted, key=lambda entry: entry[1])
 
 
