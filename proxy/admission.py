@@ -21,7 +21,7 @@ ANONYMOUS: Final = Principal(KeyRecord(id=UNASSIGNED, tenant=UNASSIGNED, revisio
 UNSALTED: Final = Refusal(
     "endpoint_not_allowed",
     "On this path vLLM does not keep what it caches of one tenant apart from others, so it is closed. "
-    "The operator may open it: WEIGHBRIDGE_UNSALTED=allow.",
+    "The operator has closed it: WEIGHBRIDGE_UNSALTED=deny.",
 )
 MAX_TAGS: Final = 16
 TAGS_HEADER: Final = b"x-weighbridge-tags"

@@ -45,7 +45,7 @@ class TrafficConfig:
     """Paths that pass unmetered, see `proxy.dialects.table.free`."""
     enforce: Literal["on", "shadow", "off"] = "on"
     """What refusals do, see `proxy.exchange.House`."""
-    unsalted: Literal["deny", "allow"] = "deny"
+    unsalted: Literal["deny", "allow"] = "allow"
     """What becomes of paths without a `cache_salt`, see `proxy.dialects.table.Route`."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, see `proxy.trust`."""

@@ -80,7 +80,7 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings, OidcSettings):
         default=(), description="exact paths of vLLM, comma-separated, that pass with a key, unmetered and unrecorded"
     )
     unsalted: Literal["deny", "allow"] = Field(
-        default="deny",
+        default="allow",
         description="refuse /cohere/v2/chat and /v2/embed, where vLLM lets tenants share cached prefixes, or let them pass",
     )
 

@@ -38,7 +38,7 @@ def test_closed(path: str) -> None:
     bench = Bench(unsalted="deny")
     bench.send(post(path, BODIES[path]))
     (answer,) = responses(bench.client.take())
-    assert (answer.status, b"WEIGHBRIDGE_UNSALTED=allow" in answer.body) == (403, True)
+    assert (answer.status, b"WEIGHBRIDGE_UNSALTED=deny" in answer.body) == (403, True)
     assert not bench.upstream.written
     (decision,) = bench.recorder.decisions
     assert (decision.decision, decision.code, decision.tenant) == ("denied", "endpoint_not_allowed", "ten_search")
@@ -58,5 +58,5 @@ def test_open(path: str, changes: dict[str, Any]) -> None:
 
 def test_the_setting() -> None:
     fine = {"upstream": "http://127.0.0.1:8000", "key_pepper": "sixteen bytes or more"}
-    assert load(ProxySettings, **fine).plain().traffic(("", 0)).unsalted == "deny"
-    assert load(ProxySettings, **fine, unsalted="allow").plain().traffic(("", 0)).unsalted == "allow"
+    assert load(ProxySettings, **fine).plain().traffic(("", 0)).unsalted == "allow"
+    assert load(ProxySettings, **fine, unsalted="deny").plain().traffic(("", 0)).unsalted == "deny"
