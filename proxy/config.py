@@ -61,6 +61,10 @@ class TrafficConfig:
     upstream_ca: Path | None = None
     upstream_files: tuple[Path, Path] | None = None
     """Certificate and key for vLLM."""
+    capacity: int = 0
+    """How many requests vLLM is given at once, 0: that is learned; see `proxy.queue`."""
+    queue_length: int = 1000
+    queue_timeout: float = 30.0
     models_interval: float = 30.0
     """Seconds between two looks at the upstream's list of models."""
     progress_interval: float = 5.0

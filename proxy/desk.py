@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from contracts.clock import utc_now
 from contracts.events import Outcome, UsageData
+from contracts.limits import weighted
 from proxy.config import TrafficConfig
 from proxy.dialects import table
 from proxy.errors import Answer
@@ -17,11 +18,13 @@ from proxy.house import House
 from proxy.meters import Meters
 from proxy.models import Catalog, Fetch, ModelWatch
 from proxy.ports import Grant, KeyDirectory, Limits, Recorder, Refusal, Totals
+from proxy.queue.gate import Gate
+from proxy.queue.turn import Turn
 from proxy.sse import Fingerprint
 from proxy.steps import Arrival, AskKey, AskLimits, AskModels, AskStandings, Forward, Step
 from proxy.streamed.preview import Preview
 
-Ask = AskKey | AskModels | AskLimits | AskStandings
+Ask = AskKey | AskModels | AskLimits | AskStandings | Turn
 Decided = Forward | Answer
 
 
@@ -39,10 +42,12 @@ class Desk:
         meters: Meters | None = None,
         limits: Limits | None = None,
         totals: Totals | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`meters`: those of a process with several upstreams; else they are made in `registry`.
 
         `limits` None: nobody counts, all is granted. `totals`: who knows what the ledger holds.
+        `gate`: the way into the queue that other workers of this upstream stand in, too; None: there are none.
         """
         key = config.upstream_api_key
         self.house = House(
@@ -57,7 +62,9 @@ class Desk:
             enforce=config.enforce,
             trusted=config.trusted_proxies,
             unsalted=config.unsalted == "allow",
+            turns=config.enforce == "on",
         )
+        self.gate = gate if gate is not None else Gate.alone(config.capacity, config.queue_length, config.queue_timeout)
         self.models = ModelWatch(fetch_models, config.models_interval, self._list)
         self.in_flight = 0
         self.queued = 0
@@ -86,6 +93,9 @@ class Desk:
         if isinstance(ask, AskModels):
             await self.models.refresh()
             return exchange.listed(utc_now())
+        if isinstance(ask, Turn):
+            refusal = await self._stand_in_line(exchange, ask)
+            return exchange.let_in(utc_now(), refusal)
         limits = self._limits
         if isinstance(ask, AskLimits):
             found = await limits.wait(ask.demand, utc_now()) if limits is not None else Grant()
@@ -149,29 +159,20 @@ class Desk:
         usage = exchange.counted(now)
         if usage is not None:
             self._recorder.progressed(exchange.request_id, usage, now)
+            used = _weighted(usage)
+            if exchange.turn is not None and used is not None:
+                self.gate.charge(exchange.turn, used)
 
     def flush_metrics(self) -> None:
         """Write out what was counted."""
-        self._meters.flush(self.in_flight, self.queued)
+        self._meters.flush(self.in_flight, self.queued + self.gate.waiting)
 
     def _drive(self, exchange: Exchange, step: Step, now: datetime) -> Decided | Ask:
-        while True:
-            if isinstance(step, AskKey):
-                who = self._directory.cached(step.token, now)
-                if who is None:
-                    return step
-                step = exchange.identified(who, now)
-            elif isinstance(step, AskModels):
-                if self.models.may_look():
-                    return step
-                step = exchange.listed(now)
-            elif isinstance(step, AskLimits):
-                found = self._limits.take(step.demand, now) if self._limits is not None else Grant()
-                if found is None:
-                    return step
-                step = exchange.limited(found, now)
-            else:
-                break
+        while not isinstance(step, Forward | Answer):
+            following = self._at_once(exchange, step, now)
+            if following is None:
+                return step
+            step = following
         if exchange.admitted and isinstance(step, Forward):
             full = self._recorder.full()
             if full is not None:
@@ -179,8 +180,22 @@ class Desk:
         self._decide(exchange, now)
         return step
 
+    def _at_once(self, exchange: Exchange, ask: Ask, now: datetime) -> Step | None:
+        """Answer from memory, or let in where there is room; None: it has to wait."""
+        if isinstance(ask, AskKey):
+            who = self._directory.cached(ask.token, now)
+            return exchange.identified(who, now) if who is not None else None
+        if isinstance(ask, AskModels):
+            return exchange.listed(now) if not self.models.may_look() else None
+        if isinstance(ask, AskLimits):
+            found = self._limits.take(ask.demand, now) if self._limits is not None else Grant()
+            return exchange.limited(found, now) if found is not None else None
+        return exchange.let_in(now) if isinstance(ask, Turn) and self.gate.enter(ask) else None
+
     def _give_back(self, exchange: Exchange, usage: UsageData | None, now: datetime) -> None:
-        """End what limits granted: once, whatever becomes of the request. `usage` None: it was never let in."""
+        """End what limits granted, and its turn: once, whatever becomes of the request. `usage` None: it was never let in."""
+        if exchange.turn is not None:
+            self.gate.leave(exchange.turn, _weighted(usage) if usage is not None else 0)
         grant = exchange.end_grant()
         if grant is None or self._limits is None:
             return
@@ -204,8 +219,29 @@ class Desk:
         if exchange.admitted:
             self.in_flight += 1
 
+    async def _stand_in_line(self, exchange: Exchange, turn: Turn) -> Refusal | None:
+        """Wait for a turn; return why there is none, or why the sender may not use it: keys are revoked meanwhile."""
+        try:
+            refusal, token = await self.gate.wait(turn), exchange.token
+            if refusal is not None or token is None:
+                return refusal
+            who = self._directory.cached(token, utc_now())
+            if who is None:
+                who = await self._directory.find(token, exchange.client_address, utc_now())
+        except BaseException:
+            self._give_back(exchange, None, utc_now())
+            raise
+        return who if isinstance(who, Refusal) else None
+
     def _list(self, catalog: Catalog) -> None:
         self.house.models = catalog
+
+
+def _weighted(usage: UsageData) -> int | None:
+    """Return the weighted tokens of a request, None where nothing was reported."""
+    if usage.input_tokens is None and usage.output_tokens is None:
+        return 0 if usage.accuracy == "exact" else None
+    return weighted(usage.input_tokens or 0, usage.output_tokens or 0)
 
 
 def _salter(secret: bytes) -> Callable[[str], str]:

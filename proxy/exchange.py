@@ -15,6 +15,7 @@ from contracts.events import Accuracy, Outcome, RequestData, UsageData
 from proxy import admission, browsers, errors, limit_answers, me
 from proxy.dialects import refused, table
 from proxy.dialects.base import Asked, BadRequestError, Call, Dialect
+from proxy.dialects.realtime import METHOD as SESSION
 from proxy.errors import Answer
 from proxy.facts import Facts
 from proxy.head_usage import HeadWatcher
@@ -23,6 +24,7 @@ from proxy.house import House
 from proxy.limited import Limited
 from proxy.ports import Amounts, DayTotals, Denial, Grant, Principal, Refusal, Standing
 from proxy.prompt_copy import Copy
+from proxy.queue.turn import Turn
 from proxy.request_head import text
 from proxy.steps import Arrival, AskKey, AskLimits, AskModels, AskStandings, Forward, Step
 from proxy.tokens import Tokens
@@ -54,6 +56,7 @@ class Exchange:
         "news",
         "request_id",
         "state",
+        "turn",
     )
 
     def __init__(self, house: House, request_id: str, arrival: Arrival) -> None:
@@ -64,6 +67,8 @@ class Exchange:
         self.news = self._began = False
         self.decision: RequestData | None = None
         self.hidden: bytes | None = None
+        self.turn: Turn | None = None
+        """What it holds of the instance, or waits for."""
         self._house = house
         sender = arrival.head.sender(house.trusted)
         self._facts = Facts(house.producer, house.epoch, house.instance, request_id, arrival, sender)
@@ -191,7 +196,7 @@ class Exchange:
     def _hold(self, who: Principal, call: Call, now: datetime) -> Step:
         """Ask the limits of whoever sends it; admit it where there are none."""
         if (not who.limits and who.max_tokens is None) or self._house.enforce == "off":
-            return self._admit(call, now)
+            return self._line_up(who, call, now)
         facts, dialect = self._facts, self._dialect
         assert dialect is not None
         try:
@@ -200,14 +205,15 @@ class Exchange:
             return self.deny(Refusal(error.code, str(error)))
         self._limited = limited
         if not who.limits or facts.sender.hop != "root":  # the other steps are not billed, and take nothing
-            return self._admit(call, now)
+            return self._line_up(who, call, now)
         if limited.refused is not None:
-            return self._object(Refusal("invalid_request", limited.refused)) or self._admit(call, now)
+            return self._object(Refusal("invalid_request", limited.refused)) or self._line_up(who, call, now)
         return AskLimits(limited.demand)
 
     def limited(self, found: Grant | Denial, now: datetime) -> Step:
         """Take the answer to `AskLimits`."""
-        call, limited = self._call, self._limited
+        who, call, limited = self._principal, self._call, self._limited
+        assert who is not None
         assert call is not None
         assert limited is not None
         if isinstance(found, Grant):
@@ -220,7 +226,22 @@ class Exchange:
             answer = self._object(limit_answers.refusal(found, limited.demand.who))
             if answer is not None:
                 return answer
-        return self._admit(call, now)
+        return self._line_up(who, call, now)
+
+    def _line_up(self, who: Principal, call: Call, now: datetime) -> Step:
+        """Ask for a turn. A session has none: it may be silent for hours."""
+        if not self._house.turns or call.free or self._facts.arrival.head.method == SESSION:
+            return self._admit(call, now)
+        self.turn = turn = Turn(who.key.tenant, who.priority, who.weight, len(call.body), now)
+        return turn
+
+    def let_in(self, now: datetime, refusal: Refusal | None = None) -> Step:
+        """Take it that the turn is held, or why it is not to be sent after all."""
+        call, turn = self._call, self.turn
+        assert call is not None
+        assert turn is not None
+        self._facts.queue_seconds = max(0.0, (now - turn.asked_at).total_seconds())
+        return self._admit(call, now) if refusal is None else self.deny(refusal)
 
     def _admit(self, call: Call, now: datetime) -> Forward:
         self.state, self.admitted = "admitted", True
@@ -340,6 +361,11 @@ class Exchange:
             facts.model = model
             facts.served_model, facts.base_model = served if served is not None else (None, None)
         return refusal
+
+    @property
+    def token(self) -> bytes | None:
+        """Return what it shows as a key."""
+        return self._facts.arrival.head.token
 
     @property
     def client_address(self) -> str | None:

@@ -35,6 +35,7 @@ class Facts:
         "key",
         "model",
         "producer",
+        "queue_seconds",
         "request_bytes",
         "request_id",
         "response_bytes",
@@ -69,6 +70,8 @@ class Facts:
         self.first_token_at: datetime | None = None
         self.status: int | None = None
         self.upstream_status: int | None = None
+        self.queue_seconds: float | None = None
+        """None: it did not come as far as the queue."""
         self.request_bytes = arrival.size
         self.response_bytes: int | None = None
 
@@ -111,6 +114,7 @@ class Facts:
             stream=call is not None and call.stream,
             decision=decision,
             received_at=self.arrival.received_at,
+            queue_seconds=self.queue_seconds,
             admitted_at=admitted_at,
             client_address=sender.client_address,
             user_agent=head.user_agent,

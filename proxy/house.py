@@ -17,6 +17,7 @@ class House:
     `opened` are the paths that the operator lets pass unmetered, `trusted` the addresses and networks of trusted proxies.
     `enforce`: `on`; `shadow`, refusals are only recorded; `off`, there are none, but for what cannot be metered.
     `unsalted`: paths pass on which tenants share cached prefixes.
+    `turns`: requests that take the engine's time are let in one after the other, as there is room.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class House:
         "producer",
         "salt",
         "trusted",
+        "turns",
         "unsalted",
     )
 
@@ -49,6 +51,7 @@ class House:
         enforce: admission.Enforce = "on",
         trusted: tuple[str, ...] = (),
         unsalted: bool = False,
+        turns: bool = False,
     ) -> None:
         self.instance = instance
         self.producer = producer
@@ -61,6 +64,7 @@ class House:
         self.enforce = enforce
         self.trusted = trusted
         self.unsalted = unsalted
+        self.turns = turns
         self.origins = browsers.Origins()
         self.estimates = Estimates()
         self.lesser = Lesser()

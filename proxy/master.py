@@ -7,7 +7,7 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -27,6 +27,7 @@ from proxy.lane.pool import Pool
 from proxy.meters import Meters
 from proxy.models import Fetch
 from proxy.ports import KeyDirectory, Limits, Recorder, Totals
+from proxy.queue.gate import Gate
 from proxy.slow.handler import HandedDown, Handler, MakeLayer
 from proxy.slow.http2 import Http2
 from proxy.slow.realtime import Realtime
@@ -99,11 +100,13 @@ class Lanes:
         registry: CollectorRegistry,
         limits: Limits | None = None,
         totals: Totals | None = None,
+        gates: Sequence[Gate | None] | None = None,
     ) -> None:
         """Raises ValueError when an upstream is no URL, OSError when a certificate cannot be used."""
         meters = Meters(registry)
         self.all = []
-        for each in config.each():
+        configs = config.each()
+        for each, gate in zip(configs, gates or [None] * len(configs), strict=True):
             desk = partial(
                 Desk,
                 each,
@@ -113,6 +116,7 @@ class Lanes:
                 meters=Meters(registry, meters),
                 limits=limits,
                 totals=totals,
+                gate=gate,
             )
             self.all.append(_lane(each, desk))
         for lane in self.all:
@@ -184,14 +188,16 @@ async def serve(
     started: Callable[[Traffic], None],
     limits: Limits | None = None,
     totals: Totals | None = None,
+    gates: Sequence[Gate | None] | None = None,
 ) -> None:
     """Serve until drained. Run it on a uvloop loop, one call at a time in a process.
 
+    `gates`: into the queue of each upstream, where other processes stand in them, too.
     `started` is called once, when the port is open. The caller keeps the `Traffic` and calls `drain` on SIGTERM.
     Several processes may serve the same port (`reuse_port`). Raises OSError when the port is taken, ValueError when
     the upstream is no URL. SSLError is an OSError.
     """
-    lanes = Lanes(config, recorder, directory, registry, limits, totals)
+    lanes = Lanes(config, recorder, directory, registry, limits, totals, gates)
     listening = bind(config.listen_host, config.listen_port, config.reuse_port)
     logging.getLogger("mitmproxy").setLevel(logging.WARNING)
     opts = options.Options(mode=[f"metered:{lanes.all[0].config.upstream}"])

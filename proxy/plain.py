@@ -54,6 +54,9 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_byte_timeout: float
     idle_timeout: float
     total_timeout: float
+    capacity: int
+    queue_length: int
+    queue_timeout: float
     trusted_proxies: tuple[str, ...]
     free_paths: tuple[str, ...]
     oidc_issuer: str | None
@@ -127,6 +130,9 @@ class Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             enforce=self.enforce,
             unsalted=self.unsalted,
             trusted_proxies=self.trusted_proxies,
+            capacity=self.capacity,
+            queue_length=self.queue_length,
+            queue_timeout=self.queue_timeout,
             max_body=self.max_body_bytes,
             held_body=self.held_body_bytes,
             transparent=self.mode == "transparent",

@@ -23,13 +23,15 @@ from proxy.kafka import connection
 from proxy.lane.fetch import fetch
 from proxy.lane.pool import Pool
 from proxy.plain import Plain
+from proxy.queue.gate import Gate
+from proxy.queue.learn import Learner, Reading
 from proxy.recorder import new_epoch
 from proxy.status import METRICS_VARIABLE
 from proxy.upstream_metrics import EngineMetrics, parse
 
 EVERY: Final = 5.0
-EVERY_UNHEALTHY: Final = 1.0
-"""More often while the server is starting: whoever waits for it should not wait longer than it takes."""
+EVERY_SOON: Final = 1.0
+"""More often while the server is starting, and while requests wait: they should not wait longer than it takes."""
 _TIMEOUT: Final = 4.0
 _HEADERS: Final = [("content-type", events.CONTENT_TYPE.encode())]
 _log = structlog.get_logger(__name__)
@@ -38,10 +40,14 @@ _log = structlog.get_logger(__name__)
 class Sampler:
     """Samples one upstream. `healthy` is the last answer of its health check, None before the first."""
 
-    def __init__(self, settings: Plain, up: Gauge, clock: Clock, alone: bool = True) -> None:
-        """`up`: the gauge of all upstreams; `alone`: this is the only upstream of the proxy."""
+    def __init__(self, settings: Plain, up: Gauge, clock: Clock, gate: Gate, alone: bool = True) -> None:
+        """`up`: the gauge of all upstreams; `alone`: this is the only upstream of the proxy.
+
+        `gate`: into the upstream's queue; its capacity is set to what is learned, unless the settings say what it is.
+        """
         self.healthy: bool | None = None
-        self._alone = alone
+        self._alone, self._gate = alone, gate
+        self._learner = Learner(gate.capacity) if not settings.capacity else None
         self._instance, self._clock = settings.instance, clock
         self._producer_name, self._epoch, self._count = source(settings.instance), new_epoch(), 0
         self._up = up.labels(settings.instance)
@@ -60,13 +66,16 @@ class Sampler:
                 data = await self._sample()
                 if data is not None:
                     await self._publish(data)
-                await asyncio.sleep(EVERY if self.healthy else EVERY_UNHEALTHY)
+                await asyncio.sleep(EVERY if self.healthy and not self._gate.queued else EVERY_SOON)
         finally:
             await self._disconnect()
 
     async def _sample(self) -> InstanceData | None:
         self.healthy, engine = await self._look()
         self._up.set(int(self.healthy))
+        if self._learner is not None:
+            reading = Reading(self._gate.in_flight, self._gate.queued, engine.running, engine.waiting)
+            self._gate.capacity = self._learner.learn(reading)
         if self._alone:
             counts = _shared_counts(Path(os.environ[METRICS_VARIABLE]))
             in_flight, queued = counts.get(metrics.IN_FLIGHT.name, 0), counts.get(metrics.QUEUED.name, 0)

@@ -72,6 +72,11 @@ class ProxySettings(KafkaSettings, RedisSettings, PepperSettings, OidcSettings):
     first_byte_timeout: _Seconds = Field(default=600.0, description="seconds from a request to the answer's first byte")
     idle_timeout: _Seconds = Field(default=300.0, description="seconds between two pieces of an answer")
     total_timeout: _Seconds = Field(default=3600.0, description="seconds from a request to the answer's last byte")
+    capacity: int = Field(
+        default=0, ge=0, description="requests that each server is given at once, others wait; 0: learned from vLLM"
+    )
+    queue_length: int = Field(default=1000, ge=1, le=100_000, description="the most requests that wait for a server")
+    queue_timeout: _Seconds = Field(default=30.0, description="seconds that a request waits for a server at the most")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="addresses or networks, comma-separated, whose forwarded address and router fields are believed",

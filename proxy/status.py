@@ -23,6 +23,10 @@ class Start(msgspec.Struct, frozen=True):
     listen: tuple[str, int]
     status_descriptor: int
     parent: int
+    queues: tuple[int, ...]
+    """Open files: the board of each upstream, see `proxy.queue.shared`."""
+    bells: tuple[int, ...]
+    """Open files: the bell of each worker."""
 
 
 class Status(msgspec.Struct, frozen=True):

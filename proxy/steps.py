@@ -8,6 +8,7 @@ from datetime import datetime
 from proxy.errors import Answer
 from proxy.headers import Headers
 from proxy.ports import Demand, Principal
+from proxy.queue.turn import Turn
 from proxy.request_head import Passed, RequestHead
 
 
@@ -73,4 +74,5 @@ class Forward:
         return [*self.head.headers, (b"x-request-id", self.request_id.encode())]
 
 
-Step = AskKey | AskModels | AskLimits | AskStandings | Forward | Answer
+Step = AskKey | AskModels | AskLimits | AskStandings | Turn | Forward | Answer
+"""A `Turn`: wait until it is held, then call `let_in`."""

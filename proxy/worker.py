@@ -31,6 +31,7 @@ from proxy.limits.limiter import RedisLimits
 from proxy.limits.store import RedisStore
 from proxy.plain import Plain
 from proxy.publisher import Publisher
+from proxy.queue.gates import Gates
 from proxy.recorder import SpoolRecorder, new_epoch
 from proxy.sampler import Sampler
 from proxy.spool import adoption
@@ -71,6 +72,7 @@ class Worker:
         self._limits = RedisLimits(self._counters, self._recorder.epoch)
         self._identities = Identities(settings, start.number, self._registry)
         self._totals = RedisDayTotals(self._identities.redis)
+        self._gates = Gates(settings, start.number - 1, start.queues, start.bells)
         self._samplers = self._sampling(settings) if start.number == SAMPLING else []
         self._traffic: master.Traffic | None = None
         self._draining = False
@@ -81,6 +83,7 @@ class Worker:
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._gates.listen()
         flushed = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             flushing = tasks.create_task(self._journal.keep_flushing(flushed))
@@ -95,6 +98,7 @@ class Worker:
                     self._started,
                     self._limits,
                     self._totals,
+                    self._gates.all,
                 )
             )
             try:
@@ -132,7 +136,10 @@ class Worker:
     def _sampling(self, settings: Plain) -> list[Sampler]:
         up = metrics.UPSTREAM_UP.gauge(self._registry)
         each = settings.each()
-        return [Sampler(one, up, utc_now, alone=len(each) == 1) for one in each]
+        return [
+            Sampler(one, up, utc_now, gate, alone=len(each) == 1)
+            for one, gate in zip(each, self._gates.all, strict=True)
+        ]
 
     def _started(self, traffic: master.Traffic) -> None:
         self._traffic = traffic

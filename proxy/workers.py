@@ -20,6 +20,7 @@ from prometheus_client import multiprocess
 
 from proxy import status
 from proxy.plain import Plain
+from proxy.queue.shared import Shared
 from proxy.status import METRICS_VARIABLE, CannotStartError, Start, Status
 
 KILL_AFTER: Final = 5.0
@@ -41,6 +42,7 @@ class Workers:
         self._processes: dict[int, Process] = {}
         self._served = False
         self._drain = asyncio.Event()
+        self._shared = Shared(len(settings.each()), settings.workers, settings.queue_length, settings.capacity)
 
     @property
     def draining(self) -> bool:
@@ -63,6 +65,7 @@ class Workers:
         finally:
             self.signal(signal.SIGKILL)
             shutil.rmtree(self.metrics_folder, ignore_errors=True)
+            self._shared.close()
 
     def drain(self) -> None:
         """Have all workers finish what runs, deliver it, and end."""
@@ -95,13 +98,21 @@ class Workers:
             "-m",
             "proxy.worker",
             stdin=PIPE,
-            pass_fds=(writing,),
+            pass_fds=(writing, *self._shared.files, *self._shared.bells),
             env={**os.environ, METRICS_VARIABLE: str(self.metrics_folder)},
         )
         os.close(writing)
         self._processes[number] = process
         try:
-            start = Start(self._settings, number, self._listen, writing, os.getpid())
+            start = Start(
+                settings=self._settings,
+                number=number,
+                listen=self._listen,
+                status_descriptor=writing,
+                parent=os.getpid(),
+                queues=self._shared.files,
+                bells=self._shared.bells,
+            )
             assert process.stdin is not None
             process.stdin.write(status.encode(start))
             process.stdin.close()
@@ -113,6 +124,7 @@ class Workers:
         finally:
             self.statuses.pop(number, None)
             if process.returncode is not None:
+                self._shared.clear(number - 1)
                 del self._processes[number]
                 multiprocess.mark_process_dead(process.pid, str(self.metrics_folder))  # type: ignore[no-untyped-call]
 

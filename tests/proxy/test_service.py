@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -247,6 +248,21 @@ def test_two_workers_share_the_port(house):
             assert ask(house, tokens=1).status_code == 200
         assert all(psutil.Process(pid).memory_info().rss < 150 << 20 for pid in pids)
         wait_until(lambda: house.metrics().get("weighbridge_requests_total") == 20, 120, "both workers' counts")
+
+
+def test_two_workers_have_one_queue_and_what_killed_ones_held_comes_back(house):
+    with house.proxy(workers="2", capacity="1", queue_timeout="60") as server, ThreadPoolExecutor(7) as clients:
+        before = house.workers()
+        lost = [clients.submit(ask, house, tokens=400) for _ in range(4)]
+        running = lambda name: house.metrics().get(f"weighbridge_{name}_requests")  # noqa: E731
+        wait_until(lambda: (running("inflight"), running("queued")) == (1, 3), 60, "one to run and three to wait")
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        assert all(isinstance(each.exception(), httpx.TransportError) for each in lost)
+        wait_until(lambda: house.ready() and not set(before) & set(house.workers()), 60, "new workers")
+        answers = [clients.submit(ask, house, tokens=5) for _ in range(7)]
+        assert {each.result().status_code for each in answers} == {200}
+        assert server.process.poll() is None
 
 
 def test_as_many_files_are_opened_as_the_system_allows(house):
