@@ -44,7 +44,7 @@ vllm: .venv/.installed-dev
 
 test-compiled: .venv/.installed-dev .compiled/.made  ## Run the tests of the request path on the compiled proxy
 	WEIGHBRIDGE_TEST_COMPILED=1 PYTHONPATH=$(CURDIR)/.compiled:$(CURDIR) $(RUN) -P -m pytest -n $(PROCESSES) \
-	  -m "not source" $(addprefix tests/proxy/,dialects lane slow spool streamed test_compiled.py test_every_transcript.py \
+	  -m "not source" $(addprefix tests/proxy/,dialects lane queue slow spool streamed test_compiled.py test_every_transcript.py \
 	  test_complaints.py test_exchange.py test_limit_answers.py test_me.py test_reserve.py test_sse.py test_trust.py \
 	  test_unary.py) $(ARGS)
 

@@ -47,6 +47,7 @@ class Sampler:
         """
         self.healthy: bool | None = None
         self._alone, self._gate = alone, gate
+        self._pause = EVERY
         self._learner = Learner(gate.capacity) if not settings.capacity else None
         self._instance, self._clock = settings.instance, clock
         self._producer_name, self._epoch, self._count = source(settings.instance), new_epoch(), 0
@@ -66,7 +67,7 @@ class Sampler:
                 data = await self._sample()
                 if data is not None:
                     await self._publish(data)
-                await asyncio.sleep(EVERY if self.healthy and not self._gate.queued else EVERY_SOON)
+                await asyncio.sleep(self._pause)
         finally:
             await self._disconnect()
 
@@ -76,6 +77,7 @@ class Sampler:
         if self._learner is not None:
             reading = Reading(self._gate.in_flight, self._gate.queued, engine.running, engine.waiting)
             self._gate.capacity = self._learner.learn(reading)
+        self._pause = EVERY_SOON if engine.waiting or self._gate.queued or not self.healthy else EVERY
         if self._alone:
             counts = _shared_counts(Path(os.environ[METRICS_VARIABLE]))
             in_flight, queued = counts.get(metrics.IN_FLIGHT.name, 0), counts.get(metrics.QUEUED.name, 0)

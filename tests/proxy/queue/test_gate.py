@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from proxy.ports import Refusal
+from proxy.queue import gate as gate_module
 from proxy.queue import lines
+from proxy.queue.board import COUNTER
 from proxy.queue.gate import Gate
+from proxy.queue.order import SCALE
 from proxy.queue.shared import Bells, Lock, Shared, open_board
-from proxy.queue.turn import LEAST, Turn
+from proxy.queue.turn import Turn
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -76,20 +79,35 @@ async def test_requests_that_fail_count_too() -> None:
     gate = Gate.alone(1, 100, 30)
     one = turn("ten_failing")
     assert gate.enter(one)
-    failing = [turn("ten_failing", size=0) for _ in range(4)]
-    tasks = [await waits(gate, each) for each in failing]
-    other = turn("ten_other", size=4 * LEAST)
-    late = await waits(gate, other)
-    gate.leave(one, 0)
-    for each in failing[:2]:
-        if not other.held:
-            await asyncio.sleep(0)
-            gate.leave(each, 0)
-    await late
-    for task in tasks:
-        task.cancel()
+    failing, other = [turn("ten_failing") for _ in range(3)], turn("ten_other")
+    tasks = [await waits(gate, each) for each in (*failing, other)]
+    gate.leave(one, 0)  # it was not charged before, and is now
+    assert other.held
+    gate.leave(other, 0)
+    assert failing[0].held
+    gate.leave(failing[0], 0)
+    await asyncio.gather(*tasks[:2], tasks[3])
+    assert gate.in_flight == 1
+    tasks[2].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert not gate.waiting
+
+
+async def test_who_was_charged_with_too_much_gets_it_back_though_nobody_waits_any_more() -> None:
+    gate = Gate.alone(1, 100, 30)
+    one, large = turn("ten_a"), turn("ten_b", size=40_000)
+    assert gate.enter(one)
+    task = await waits(gate, large)
+    gate.leave(one, 100)
+    await task
+    assert counter(gate) == 10_000 * SCALE // 100
+    gate.leave(large, 5000)
+    assert counter(gate) == 5000 * SCALE // 100
+
+
+def counter(gate: Gate) -> int:
+    """Return that of the only flow."""
+    words = gate._board.words
+    return max(words[row + COUNTER] for row in gate._board.used)
 
 
 async def test_who_hangs_up_leaves_the_queue() -> None:
@@ -145,6 +163,7 @@ async def test_a_full_queue_says_so_at_once() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.source
 async def test_large_bodies_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MOST_BYTES", 1000)
     gate = Gate.alone(1, 10, 30)
@@ -179,7 +198,9 @@ class Pair:
             bell.listen(gate.look)
 
 
-async def test_workers_count_together_and_wake_each_other() -> None:
+@pytest.mark.source
+async def test_workers_count_together_and_wake_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "LOOK_EVERY", 1e9)
     pair = Pair(2)
     one, other = pair.gates
     first, second, third = turn(), turn(), turn("ten_b")

@@ -45,6 +45,12 @@ def test_one_burst_says_nothing() -> None:
     assert found == 68
 
 
+def test_a_few_that_wait_at_the_engine_are_no_crowd() -> None:
+    learner = Learner(70)
+    for _ in range(5):
+        assert learner.learn(Reading(70, 9, 64, 6)) == 70
+
+
 def test_it_grows_only_where_that_would_help() -> None:
     learner = Learner(16)
     assert learner.learn(Reading(16, 0, 16, 0)) == 16  # nobody waits

@@ -168,6 +168,47 @@ def test_no_number_of_tenants_takes_more_memory(data):
     assert not instance.waiting
 
 
+def test_a_tenant_s_requests_go_in_the_order_in_which_they_came_whichever_worker_has_them():
+    instance = Instance(1, workers=3)
+    instance.heard_of()
+    instance.send(Sent("running", 0, 1))
+    for worker in (2, 0, 1, 1, 0, 2):
+        instance.send(Sent("a", worker, 1))
+    while instance.running:
+        instance.end(instance.running[0], 1)
+    assert [sent.worker for sent in instance.let_in[1:]] == [2, 0, 1, 1, 0, 2]
+
+
+def test_who_comes_again_when_told_finds_a_turn():
+    """A turn each second, three tenants with many requests: the pace and the shares say when one more would have its turn."""
+    instance = Instance(1, length=90)
+    for _ in range(20):
+        for flow, weight in (("a", 100), ("b", 100), ("c", 200)):
+            instance.send(Sent(flow, 0, 10, weight=weight))
+    told = None
+    for second in range(60):
+        instance.now += 1000
+        instance.end(instance.running[0], 10)
+        if second == 30:
+            late = Sent("d", 0, 10)
+            order = instance.orders[0]
+            told = order.wait_seconds(order.flow(late.name, late.priority), late.weight, instance.now)
+            instance.send(late)
+        if told is not None and late in instance.let_in:
+            break
+    assert told is not None
+    assert 1 <= second - 30 <= told <= 6
+
+
+def test_nobody_can_say_when_where_nobody_was_let_in():
+    instance = Instance(1)
+    instance.send(Sent("a", 0, 10))
+    order = instance.orders[0]
+    row = order.flow(Sent("a", 0, 10).name, "interactive")
+    assert order.wait_seconds(row, 100, instance.now) == 1.0  # one had its turn a moment ago
+    assert order.wait_seconds(row, 100, instance.now + 60_000) is None
+
+
 def test_a_worker_that_is_not_heard_of_holds_nobody_up():
     instance = Instance(1, workers=2)
     instance.heard_of()
