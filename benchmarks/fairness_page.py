@@ -25,8 +25,11 @@ COLOURS = {
 
 
 def waits(tenant: Tenant, seconds: float) -> list[float]:
-    """Return the seconds to the first token of what was sent since the load had settled, in order."""
-    return sorted(first for sent, first in tenant.first_tokens if sent > seconds * SETTLED)
+    """Return the seconds to the first token of what was sent since the load had settled, in order.
+
+    What had none at the end counts with the time that it had waited by then.
+    """
+    return sorted(first for sent, first in tenant.first_tokens + tenant.given_up if sent > seconds * SETTLED)
 
 
 def p(percent: int, tenant: Tenant, seconds: float) -> float:
@@ -75,7 +78,8 @@ def page(found: "Found", seconds: float, setting: dict[str, float]) -> str:
     base = p(95, found.alone, seconds)
     rows = [
         f"| {way} | {len(waits(tenant, seconds))} | {p(50, tenant, seconds):.2f} | {p(95, tenant, seconds):.2f} "
-        f"| {p(95, tenant, seconds) / base:.2f} | {tenant.refused} |"
+        f"| {p(95, tenant, seconds) / base:.2f} | {tenant.refused} "
+        f"| {sum(sent > seconds * SETTLED for sent, _ in tenant.given_up)} |"
         for way, tenant in {"alone": found.alone, **found.small}.items()
     ]
     shares = []
@@ -90,11 +94,14 @@ Measured by `uv run --group plots python -m benchmarks.fairness`: the proxy as i
 which runs {capacity} requests at once, with a first token after {first_token} s and {speed:.0f} tokens a second, answers of
 1 to {most} tokens; requests arrive at random times, at four times what it can take, for {seconds:.0f} seconds, of which the
 first third is not counted. *First come first served* is the same proxy without a limit: the line is then vLLM's.
+*Capacity learned* begins without a limit, too: what has piled up at vLLM in the seconds until it is learned has to be
+served first, and most of those that waited long came then. A capacity that is set spares that.
 
-**A small tenant beside one that sends 50 × as much.** Seconds to the small one's first token:
+**A small tenant beside one that sends 50 × as much.** Seconds to the small one's first token (what
+had none when the load ended counts with the time that it had waited by then):
 
-| | requests | median | p95 | p95 ÷ alone | refused |
-| --- | ---: | ---: | ---: | ---: | ---: |
+| | requests | median | p95 | p95 ÷ alone | refused | without a token at the end |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
 {latency}
 
 ![The small tenant's time to first token](fairness-latency.svg)

@@ -28,8 +28,9 @@ class Tenant:
     """When one was sent, and how long its first token took."""
     tokens: list[tuple[float, int]] = field(default_factory=list)
     """When one ended, and the weighted tokens that it used."""
+    given_up: list[tuple[float, float]] = field(default_factory=list)
+    """When one was sent that had no token at the end, and how long it had waited."""
     refused: int = 0
-    unfinished: int = 0
 
 
 async def load(port: int, tenants: Iterable[Tenant], seconds: float) -> None:
@@ -49,7 +50,6 @@ async def _send(session: aiohttp.ClientSession, port: int, tenant: Tenant, begun
         asked.add(task)
         task.add_done_callback(asked.discard)
     await asyncio.sleep(max(0.0, begun + seconds - monotonic()))
-    tenant.unfinished = len(asked)
     for task in asked:
         task.cancel()
     await asyncio.gather(*asked, return_exceptions=True)
@@ -66,18 +66,23 @@ async def _ask(session: aiohttp.ClientSession, port: int, tenant: Tenant, begun:
     }
     sent = monotonic()
     url, fields = f"http://{HOST}:{port}/v1/chat/completions", {"authorization": f"Bearer {tenant.key}"}
-    async with session.post(url, json=body, headers=fields) as answer:
-        if answer.status != 200:
-            tenant.refused += 1
-            return
-        first, usage = None, None
-        async for line in answer.content:
-            if first is None and b'"content":"' in line and b'"content":""' not in line:
-                first = monotonic() - sent
-            if b'"usage":{' in line:
-                usage = msgspec.json.decode(line[5:])["usage"]
-        if first is None or usage is None:
-            raise RuntimeError("an answer without tokens")
-        tenant.first_tokens.append((sent - begun, first))
-        used = weighted(usage["prompt_tokens"], usage["completion_tokens"])
-        tenant.tokens.append((monotonic() - begun, used))
+    first, usage = None, None
+    try:
+        async with session.post(url, json=body, headers=fields) as answer:
+            if answer.status != 200:
+                tenant.refused += 1
+                return
+            async for line in answer.content:
+                if first is None and b'"content":"' in line and b'"content":""' not in line:
+                    first = monotonic() - sent
+                if b'"usage":{' in line:
+                    usage = msgspec.json.decode(line[5:])["usage"]
+    except asyncio.CancelledError:
+        if first is None:
+            tenant.given_up.append((sent - begun, monotonic() - sent))
+        raise
+    if first is None or usage is None:
+        raise RuntimeError("an answer without tokens")
+    tenant.first_tokens.append((sent - begun, first))
+    used = weighted(usage["prompt_tokens"], usage["completion_tokens"])
+    tenant.tokens.append((monotonic() - begun, used))
