@@ -103,17 +103,15 @@ class Gate:
         """Wait for a turn; return None when it is there. Who is cancelled leaves the queue."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
-        with self._lock:
-            joined = self._lines.join(turn, _name(turn.tenant, turn.priority))
-        if not joined:
-            return self._overloaded(turn, "Too many requests wait for this server already.")
-        turn.waiter = waiter
-        self.look()
-        if turn.held:
-            return None
         expiry = loop.call_later(self._patience, _expire, waiter)
         try:
-            if await waiter:
+            with self._lock:
+                if self._lines.join(turn, _name(turn.tenant, turn.priority)):
+                    turn.waiter = waiter
+            if turn.waiter is None:
+                return self._overloaded(turn, "Too many requests wait for this server already.")
+            self.look()
+            if turn.held or await waiter:
                 return None
             return self._overloaded(turn, f"This server had no room for the request in {self._patience:g} seconds.")
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from proxy import last_resort, status
+from proxy.queue.shared import Shared
 from proxy.settings import ProxySettings
 from proxy.status import Start
 from tests.servers import free_port
@@ -59,15 +60,18 @@ def test_a_worker_that_does_not_end_by_itself_ends_all_the_same(tmp_path):
         spool_dir=tmp_path / "spool",
         grace_seconds=0.5,
     )
-    start = Start(settings.plain(), 1, ("127.0.0.1", free_port()), writing, os.getpid())
+    shared = Shared(instances=1, workers=1, length=settings.queue_length, capacity=0)
+    listen = ("127.0.0.1", free_port())
+    start = Start(settings.plain(), 1, listen, writing, os.getpid(), shared.files, shared.bells)
     process = subprocess.Popen(
         [sys.executable, "-c", STUBBORN],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        pass_fds=(writing,),
+        pass_fds=(writing, *shared.files, *shared.bells),
         env={**os.environ, status.METRICS_VARIABLE: str(tmp_path)},
     )
     os.close(writing)
+    shared.close()
     try:
         assert process.stdin is not None
         process.stdin.write(status.encode(start))

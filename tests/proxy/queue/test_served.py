@@ -11,7 +11,7 @@ import pytest
 from contracts.projection import KeyRecord
 from proxy.ports import Principal, Refusal
 from proxy.queue.gate import Gate
-from tests.proxy.fakes import KEY
+from tests.proxy.fakes import KEY, MemoryLimits, held, holding
 from tests.proxy.memory import post
 from tests.proxy.serving import ANSWER, BODY, CHAT, Proxy, proxy
 from tests.proxy.slow.h2client import client
@@ -29,6 +29,7 @@ class Busy:
         self.holds: list[asyncio.Event] = []
         self.asked: list[asyncio.Task[Any]] = []
         self.over = False
+        self.limits = MemoryLimits()
 
     def answer(self, _got: Got) -> list[Piece]:
         self.holds.append(asyncio.Event())
@@ -62,7 +63,7 @@ class Busy:
 @asynccontextmanager
 async def busy(**changes: Any) -> AsyncIterator[Busy]:
     made = Busy()
-    async with proxy(made.answer, **{"capacity": 1, **changes}) as made.it:
+    async with proxy(made.answer, limits=made.limits, **{"capacity": 1, **changes}) as made.it:
         made.it.directory.known[OTHER] = ANOTHER
         await made.send()
         yield made
@@ -231,3 +232,55 @@ async def test_nobody_waits_where_rules_are_not_enforced() -> None:
         await it.until(forwarded=2, queued=0)
         it.free()
         assert (await task).status == 200
+
+
+LARGE = b'{"messages":[{"role":"user","content":"' + b"x" * 100_000 + b'"}],"model":"tiny"}'
+
+
+@pytest.mark.parametrize("way", ["late", "full", "hang-up", "reset", "upload", "broken"])
+async def test_what_limits_granted_comes_back_when_nothing_comes_of_waiting(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "late": {"queue_timeout": 0.05},
+        "full": {"queue_length": 1},
+        "upload": {"held_body": 50_000},
+    }
+    async with busy(**settings.get(way, {})) as it, client(it.it.traffic.port) as h2:
+        await it.send() if way == "full" else None
+        it.it.directory.known[KEY] = holding(held("requests", 100), held("concurrency", 100))
+        if way in {"late", "full"}:
+            assert (await it.it.ask(post(CHAT, BODY))).status == 503
+        elif way == "reset":
+            number = h2.ask(body=BODY)
+            await it.until(forwarded=1, queued=1)
+            h2.h2.reset_stream(number)
+            h2.flush()
+        elif way == "broken":
+            await it.send()
+            del it.it.directory.known[KEY]
+            monkeypatch.setattr(it.it.directory, "find", None)
+            it.free()
+        else:
+            _, writer = await it.it.connect()
+            writer.write(post(CHAT, LARGE if way == "upload" else BODY))
+            await it.until(forwarded=1, queued=1)
+            assert len(it.limits.open) == 1
+            writer.close()
+        async with asyncio.timeout(60):
+            while it.limits.open or not it.limits.released:
+                await asyncio.sleep(0.01)
+        assert it.limits.released == 1
+        assert it.gate.queued == (way == "full")
+
+
+async def test_who_waited_is_settled_with_limits_once() -> None:
+    async with busy() as it:
+        it.it.directory.known[KEY] = holding(held("requests", 100))
+        task = await it.send()
+        it.free()
+        await it.until(forwarded=2, queued=0)
+        it.free()
+        assert (await task).status == 200
+        await it.it.settled(2)
+        assert (len(it.limits.settled), it.limits.released, it.limits.open) == (1, 0, {})
