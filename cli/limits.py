@@ -100,6 +100,15 @@ def show(api: Api, wanted: LimitId) -> Answer:
     return api.get(f"/v1/limits/{wanted}")
 
 
+@api_command(limit, "state")
+def state(api: Api, wanted: LimitId) -> Answer:
+    """Show what is used, reserved and left of a limit now, and when it renews.
+
+    Example: weighbridge limit state lim_01j…
+    """
+    return api.get(f"/v1/limits/{wanted}/state")
+
+
 @api_command(limit, "set")
 def change(
     api: Api,

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from billing_api.limits import service
+from billing_api.accounts.models import Tenant
+from billing_api.errors import Problem
+from billing_api.limits import service, state
 from billing_api.limits.models import Limit
 from billing_api.limits.schemas import LimitIn, LimitPatch, LimitQuery, LimitView, shown
+from billing_api.limits.state import LimitState
 from billing_api.paging import page
 from billing_api.unit import Work, WorkRoute
 from billing_api.wire import Page, Wanted
@@ -34,6 +37,19 @@ async def list_limits(unit: Work, asked: Annotated[LimitQuery, Query()]) -> Page
 async def show_limit(limit_id: Wanted, unit: Work) -> LimitView:
     """Show a limit."""
     return shown(await service.find(unit, limit_id))
+
+
+@router.get("/{limit_id}/state")
+async def show_limit_state(limit_id: Wanted, unit: Work) -> LimitState:
+    """Show what is used and left of a limit now, as all proxies together count it."""
+    row = await service.find(unit, limit_id)
+    if row.tenant is None:
+        raise Problem(
+            409, "limit_of_plan", f"{row.id} is a limit of a plan: each subject of the plan has a count of its own"
+        )
+    tenant = await unit.session.get(Tenant, row.tenant)
+    assert tenant is not None, "a limit's tenant is a foreign key"
+    return await state.read(unit.services.projector.copy.redis, row, tenant.time_zone, unit.now)
 
 
 @router.patch("/{limit_id}")

@@ -7,11 +7,11 @@ lease to where it counts: a sub-bucket, or what is pending. Times are seconds of
 
 from typing import Final
 
+from contracts.limit_windows import BUCKETS
 from contracts.quota_feedback import ActiveCounter
 from proxy.limits import told
 from proxy.limits.pace import Pace
 from proxy.limits.told import Entries, Sent, Told
-from proxy.limits.windows import BUCKETS
 from proxy.limits.wire import Ask, Beyond, Kind, State
 
 LOOSE: Final = -2

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Final
 
 from contracts.clock import rfc3339
+from contracts.limit_windows import LENGTH
 from contracts.limits import CALENDAR, MICRO, Held
-from proxy.limits.windows import LENGTH
 from proxy.ports import Denial
 
 WAIT_FOR_A_SLOT: Final = 1.0

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from contracts.limit_windows import BUCKETS
 from proxy.limits.model_life import Attended
-from proxy.limits.windows import BUCKETS
 from proxy.limits.wire import SHARE, Ask, Reply, State
 
 LOST: Final = "x:"

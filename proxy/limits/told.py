@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from proxy.limits.windows import BUCKETS
+from contracts.limit_windows import BUCKETS
 from proxy.limits.wire import Report
 
 ENTRIES: Final = 256

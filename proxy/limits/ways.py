@@ -4,10 +4,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from contracts import limit_windows as windows
 from contracts import redis_keys
 from contracts.limits import CALENDAR, Held
 from contracts.quota_feedback import ActiveCounter
-from proxy.limits import amounts, windows
+from proxy.limits import amounts
 from proxy.limits.counter import Counter
 from proxy.limits.wire import Beyond, Kind
 from proxy.ports import Demand, Principal
