@@ -124,6 +124,7 @@ def page(*rows):
             ["limit", "set", "lim_1", "--amount", "5", "--when-reached", "block", "--clear", "degrade_to"],
             ("PATCH", "/v1/limits/lim_1", {"amount": "5", "when_reached": "block", "degrade_to": None}),
         ),
+        (["limit", "state", "lim_1"], ("GET", "/v1/limits/lim_1/state", None)),
         (["limit", "delete", "lim_1"], ("DELETE", "/v1/limits/lim_1", None)),
         (["key", "revoke", "key_1"], ("POST", "/v1/keys/key_1/revoke", None)),
         (
