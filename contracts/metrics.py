@@ -84,6 +84,11 @@ STREAM_DEADLETTERS: Final = Metric(
     "weighbridge_stream_deadletters_total", "Records that could not be read.", ("reason",)
 )
 STREAM_BATCH: Final = Metric("weighbridge_stream_batch_seconds", "From a batch taken to its offsets free to commit.")
+STREAM_DRIFT: Final = Metric(
+    "weighbridge_limit_drift",
+    "What the ledger has beyond what the counters of days and months were told (less: below 0), since the process started.",
+    ("meter",),
+)
 
 API_REQUESTS: Final = Metric(
     "weighbridge_api_requests_total", "Requests to the billing API.", ("route", "method", "status")

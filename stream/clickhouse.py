@@ -14,8 +14,9 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 
 from contracts import tables
 from contracts.events import ScalingData
-from stream import statements
+from stream import completeness, statements
 from stream.completeness import Ranges, covered
+from stream.counters import Scan, Scanned, Totals
 from stream.quota import Day, Figures
 from stream.windows import Window, chunks
 
@@ -64,6 +65,16 @@ class _FiguresRow(msgspec.Struct):
     output_tokens: int
 
 
+class _TotalsRow(msgspec.Struct):
+    tenant: str
+    whole: bool
+    subject: str
+    model: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
 class ClickHouse:
     """An open connection to the database of the ledger."""
 
@@ -106,11 +117,14 @@ class ClickHouse:
 
     async def ranges(self, epochs: Iterable[Epoch]) -> dict[Epoch, list[Ranges]]:
         """Return what each writer has said of the epochs."""
-        rows = await self._select(statements.RANGES, _RangesRow, epochs=tuple(epochs))
-        found: dict[Epoch, list[Ranges]] = {}
-        for row in rows:
-            ranges = tuple((pair.first, pair.last) for pair in row.ranges)
-            found.setdefault((row.producer, row.epoch), []).append(ranges)
+        return await self._ranges(statements.RANGES, tuple(epochs))
+
+    async def contiguous(self, epochs: Iterable[str]) -> dict[str, int]:
+        """Return up to which sequence the ledger holds all events of epochs; one that it has nothing of is left out."""
+        found: dict[str, int] = {}
+        for (_, epoch), parts in (await self._ranges(statements.RANGES_OF_EPOCHS, tuple(epochs))).items():
+            held = completeness.contiguous(completeness.union(*parts))
+            found[epoch] = min(found.get(epoch, held), held)
         return found
 
     async def write_ranges(self, writer: str, ranges: Mapping[Epoch, Ranges], now: datetime) -> None:
@@ -140,8 +154,35 @@ class ClickHouse:
                 )
         return figures
 
+    async def counter_totals(self, scan: Scan, subjects: Iterable[tuple[str, str]]) -> Scanned:
+        """Return what subjects, each with its tenant, used within the scan's bounds."""
+        wanted = tuple(subjects)
+        bounds = {"start": int(scan.start.timestamp()), "end": int(scan.end.timestamp())}
+        tenants = tuple({tenant for tenant, _ in wanted})
+        query = statements.counter_totals(scan.kind)
+        found = Scanned({}, {})
+        for row in await self._select(query, _TotalsRow, tenants=tenants, subjects=wanted, **bounds):
+            if row.whole:
+                found.generations[row.tenant] = row.requests
+                continue
+            used = Totals(row.requests, row.input_tokens, row.output_tokens)
+            for model in (row.model, None):
+                key = (row.tenant, row.subject, model)
+                found.totals[key] = found.totals.get(key, Totals()).plus(used)
+        return found
+
     async def _command(self, statement: str, **parameters: Any) -> None:
         await self._client.command(statement, parameters=parameters, settings={"max_query_size": 16_777_216})
+
+    async def _ranges(self, statement: str, epochs: tuple[Any, ...]) -> dict[Epoch, list[Ranges]]:
+        if not epochs:
+            return {}
+        rows = await self._select(statement, _RangesRow, epochs=epochs)
+        found: dict[Epoch, list[Ranges]] = {}
+        for row in rows:
+            ranges = tuple((pair.first, pair.last) for pair in row.ranges)
+            found.setdefault((row.producer, row.epoch), []).append(ranges)
+        return found
 
     async def _select(self, query: str, row: type[T], **parameters: Any) -> list[T]:
         lines = await self._client.raw_query(query, parameters=parameters, fmt="JSONEachRow", settings=_SELECT)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from contracts import metrics
 
@@ -15,8 +15,10 @@ class Metrics:
     events: Counter = field(init=False)
     dead: Counter = field(init=False)
     batch: Histogram = field(init=False)
+    drift: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         self.events = metrics.STREAM_EVENTS.counter(self.registry)
         self.dead = metrics.STREAM_DEADLETTERS.counter(self.registry)
         self.batch = metrics.STREAM_BATCH.histogram(self.registry)
+        self.drift = metrics.STREAM_DRIFT.gauge(self.registry)

@@ -23,6 +23,7 @@ from stream.clickhouse import ClickHouse
 from stream.feedback import QuotaFeedback
 from stream.instances import Instances
 from stream.ledger import Ledger
+from stream.limit_feedback import LimitFeedback
 from stream.metrics import Metrics
 from stream.migrate import MigrationError, migrate
 from stream.publish import Publisher
@@ -83,13 +84,24 @@ async def _work(settings: StreamSettings, lifecycle: Lifecycle) -> None:
             redis = Redis.from_url(settings.redis_url, socket_connect_timeout=5, socket_timeout=5)
             stack.push_async_callback(redis.aclose)
             feedback = QuotaFeedback(store, publisher, redis, health, utc_now)
-            touch = feedback.touch
-            loops.append(feedback.run())
+            limits = LimitFeedback(store, redis, health, metrics, utc_now)
+            touch = _all(feedback.touch, limits.touch)
+            loops += [feedback.run(), limits.run()]
         ledger = Ledger(store, publisher, writer=uuid4().hex, on_windows=touch, **tell)
         folder = settings.stream_data_dir or stack.enter_context(tempfile.TemporaryDirectory())
         stores = {"ledger": ledger.store, "instances": instances.store}
         app = build(settings, str(folder), stores, lifecycle, health)
         await _run_together([_faust(app), watch(lifecycle, health), *loops])
+
+
+def _all(*touched: Callable[[list[Window]], None]) -> Callable[[list[Window]], None]:
+    """Return one that tells all."""
+
+    def touch(windows: list[Window]) -> None:
+        for each in touched:
+            each(windows)
+
+    return touch
 
 
 def _nobody(_windows: list[Window]) -> None:

@@ -27,7 +27,9 @@ class StreamSettings(KafkaSettings, RedisSettings, ClickHouseSettings):
     stream_horizon_days: int = Field(
         default=35, ge=1, le=365, description="older events are dead letters; raw rows must live longer than this"
     )
-    stream_quota_feedback: bool = Field(default=True, description="write the ledger's day figures to Redis")
+    stream_quota_feedback: bool = Field(
+        default=True, description="write the ledger's figures to Redis: days, and limits' counters"
+    )
     stream_scaling_seconds: float = Field(default=5.0, ge=0.1, le=300, description="time between scaling signals")
     stream_topic_partitions: int = Field(default=8, ge=1, le=1_000, description="partitions of topics it creates")
     stream_topic_replicas: int = Field(default=1, ge=1, le=9, description="replicas of topics it creates")

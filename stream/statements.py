@@ -4,6 +4,7 @@
 from typing import Final
 
 from contracts import tables
+from contracts.limits import SubjectKind
 
 _WINDOW: Final = "(tenant, toStartOfMinute(event_time)) IN %(windows)s"
 _IDENTITY: Final = "(tenant, toStartOfMinute(event_time), source, id, content_hash)"
@@ -61,6 +62,9 @@ ROLL_UP: Final = _roll_up()
 RANGES: Final = """
     SELECT producer, epoch, writer, ranges FROM producer_sequences FINAL WHERE (producer, epoch) IN %(epochs)s"""
 
+RANGES_OF_EPOCHS: Final = """
+    SELECT producer, epoch, writer, ranges FROM producer_sequences FINAL WHERE epoch IN %(epochs)s"""
+
 DAY_FIGURES: Final = """
     SELECT tenant, sum(generation) AS generation, sum(day_requests) AS requests, sum(day_input) AS input_tokens,
         sum(day_output) AS output_tokens
@@ -72,3 +76,25 @@ DAY_FIGURES: Final = """
         WHERE tenant IN %(tenants)s
             AND minute >= toDateTime(%(start)s, 'UTC') AND minute < toDateTime(%(end)s, 'UTC')
     ) GROUP BY tenant"""
+
+
+def counter_totals(kind: SubjectKind) -> str:
+    """Return the query for what subjects used, by model, and, as `whole`, for the generation of each tenant's windows.
+
+    Both come from one reading of the table: a total that is newer than its generation could be replaced by an older one.
+    """
+    subject = "tenant" if kind == "tenant" else f"ifNull(g.`{kind}`, '')"
+    return f"""
+        SELECT tenant, part.1 AS whole, part.2 AS subject, part.3 AS model, sum(part.4) AS requests,
+            sum(part.5) AS input_tokens, sum(part.6) AS output_tokens
+        FROM usage_windows FINAL
+        ARRAY JOIN arrayConcat(
+            [(true, '', '', generation, toUInt64(0), toUInt64(0))],
+            arrayMap(g -> (
+                false, {subject}, ifNull(g.model, ''), g.requests, ifNull(g.input_tokens, 0), ifNull(g.output_tokens, 0)
+            ), groups)
+        ) AS part
+        WHERE tenant IN %(tenants)s
+            AND minute >= toDateTime(%(start)s, 'UTC') AND minute < toDateTime(%(end)s, 'UTC')
+            AND (whole OR (tenant, subject) IN %(subjects)s)
+        GROUP BY tenant, whole, subject, model"""
