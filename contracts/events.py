@@ -141,6 +141,24 @@ class QuotaData(msgspec.Struct, kw_only=True, omit_defaults=True):
     output_tokens: Count
 
 
+class AlertData(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`weighbridge.alert.v1`: what the ledger holds of a limit's day or month has reached a percentage of it; once a period."""
+
+    alert: Literal["limit_reached"]
+    tenant: Name
+    limit: Text
+    subject_kind: Literal["tenant", "team", "user", "key"]
+    subject_id: Name
+    model: Text | None = None
+    meter: Name
+    window: Name
+    window_start: Moment
+    window_end: Moment
+    percent: Count
+    amount: Count
+    used: Count
+
+
 class ScalingData(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`weighbridge.scaling.v1`: load of one model over all its instances that reported within the horizon."""
 

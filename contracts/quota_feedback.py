@@ -16,7 +16,8 @@ from contracts.limits import Meter, SubjectKind, Window
 class ActiveCounter(msgspec.Struct, kw_only=True, frozen=True):
     """A counter of a calendar window that is in use: what it counts, of whom, and in which window `[start, end)`.
 
-    `counter` is its key in Redis. `model` None: all models. Requests count by `admitted_at`.
+    `counter` is its key in Redis. `model` None: all models. Requests count by `admitted_at`. `limit` (its id), `amount` and
+    `notify_at` are those of the limit when it was last described: what alerts are raised by.
     """
 
     counter: str
@@ -29,6 +30,9 @@ class ActiveCounter(msgspec.Struct, kw_only=True, frozen=True):
     end: datetime
     gone_at: int
     """Unix seconds at which it is forgotten; later events of its window change nothing any more."""
+    limit: str = ""
+    amount: int = 0
+    notify_at: tuple[int, ...] = ()
 
 
 encode = msgspec.json.encode

@@ -20,6 +20,7 @@ The limits' counters (written by `proxy/limits/exchange.lua`; see docs/limits.md
 | – of a window that slides | | `b:` + sub-bucket: spent in it; `sum` of them; `low`, `high`: first and last of them |
 | – of a day or month | | `ledgered`, `generation`: what the ledger holds, set by `contracts.quota_feedback` |
 | | | `p:` + process + `:` + sequence: pending until the ledger has that sequence; `pending`: their sum |
+| | | `a:` + percentage: raised as an alert by the stream, and what was used then |
 | | | `x:` + moment: held by a lease that ran out, until the ledger is complete past it; `lost`: their sum |
 | – after a loss | | `D:` + sub-bucket: declared by all; `d:` + process: the life that it declared in |
 | `active_counters` | hash | key of a calendar counter → `ActiveCounter`; written by proxies, read by the stream |

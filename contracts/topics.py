@@ -16,6 +16,7 @@ USAGE: Final = "weighbridge.usage.v1"
 INSTANCE: Final = "weighbridge.instance.v1"
 ACK: Final = "weighbridge.ack.v1"
 QUOTA: Final = "weighbridge.quota.v1"
+ALERT: Final = "weighbridge.alert.v1"
 SCALING: Final = "weighbridge.scaling.v1"
 DEADLETTER: Final = "weighbridge.deadletter.v1"
 PROMPT: Final = "weighbridge.prompt.v1"
@@ -26,6 +27,7 @@ DATA: Final[dict[str, type[msgspec.Struct]]] = {
     INSTANCE: events.InstanceData,
     ACK: events.AckData,
     QUOTA: events.QuotaData,
+    ALERT: events.AlertData,
     SCALING: events.ScalingData,
     DEADLETTER: events.DeadLetterData,
     PROMPT: PromptData,

@@ -18,6 +18,7 @@ from contracts import quota_feedback, redis_keys
 from contracts.clock import Clock
 from contracts.quota_feedback import SET_LEDGERED, ActiveCounter
 from stream import counters, quota
+from stream.alerts import Alerts
 from stream.clickhouse import ClickHouse
 from stream.counters import Scan, Scanned, State, Totals
 from stream.metrics import Metrics
@@ -48,11 +49,14 @@ class Found(NamedTuple):
 class LimitFeedback:
     """Remembers touched windows and sets the counters that they are in."""
 
-    def __init__(self, store: ClickHouse, redis: Redis, health: Health, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, store: ClickHouse, redis: Redis, health: Health, metrics: Metrics, alerts: Alerts, clock: Clock
+    ) -> None:
         self._store = store
         self._redis = redis
         self._health = health
         self._metrics = metrics
+        self._alerts = alerts
         self._clock = clock
         self._touched: set[Window] = set()
         self._open: dict[str, datetime] = {}
@@ -96,6 +100,7 @@ class LimitFeedback:
             tenants |= await self._limited(now)
         for chunk in chunks(sorted(tenants), _TENANTS_AT_ONCE):
             await self._look_at(chunk, moments, anew, now)
+        self._open = {tenant: until for tenant, until in self._open.items() if now < until}
         self._life, self._known = life, True
         if sweep:
             done = self._clock()
@@ -129,12 +134,6 @@ class LimitFeedback:
             scanned = await self._store.counter_totals(scan, subjects)
             for each in group:
                 await self._set(each, scanned, contiguous)
-        waiting = {each.tenant for each in found if each.state.pending}
-        for tenant in tenants:
-            if tenant in waiting:
-                self._open[tenant] = max(self._open.get(tenant, now), now)
-            elif self._open.get(tenant, now) <= now:
-                self._open.pop(tenant, None)
 
     async def _counters(self, tenant: str, now: datetime) -> list[Found]:
         """Return a tenant's counters that the ledger has totals of; those that are gone are taken from the list."""
@@ -174,6 +173,7 @@ class LimitFeedback:
             names = {name: _text(value) for name, value in zip(fields, before, strict=True) if value is not None}
             drift = counters.correction(counters.state(names), ledgered, int(after or 0))
             self._metrics.drift.labels(counter.meter).inc(drift)
+            await self._alerts.look(tenant, counter, ledgered)
 
 
 def _text(value: bytes | str) -> str:

@@ -1,4 +1,4 @@
-"""What the stream tells the others through Kafka: acknowledgements, dead letters, quota figures, scaling signals.
+"""What the stream tells the others through Kafka: acknowledgements, dead letters, quota figures, alerts, scaling signals.
 
 All of it may arrive twice: each message says how things are, not how they changed.
 """
@@ -12,7 +12,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from contracts import events, ids, topics
-from contracts.events import AckData, DeadLetterData, Event, QuotaData, ScalingData
+from contracts.events import AckData, AlertData, DeadLetterData, Event, QuotaData, ScalingData
 from stream.decode import Dead
 from stream.rows import hash64
 
@@ -50,6 +50,11 @@ def ack(data: AckData, now: datetime) -> Message:
 def quota(data: QuotaData, now: datetime) -> Message:
     """Return a tenant's figures."""
     return _message(topics.QUOTA, data.tenant, data, now)
+
+
+def alert(data: AlertData, event_id: str, now: datetime) -> Message:
+    """Return an alert."""
+    return _message(topics.ALERT, data.tenant, data, now, event_id=event_id)
 
 
 def scaling(data: ScalingData, now: datetime) -> Message:

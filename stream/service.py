@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from contracts import logs
 from contracts.clock import utc_now
 from stream import admin, kafka
+from stream.alerts import Alerts
 from stream.app import Lifecycle, build, watch
 from stream.clickhouse import ClickHouse
 from stream.feedback import QuotaFeedback
@@ -84,7 +85,7 @@ async def _work(settings: StreamSettings, lifecycle: Lifecycle) -> None:
             redis = Redis.from_url(settings.redis_url, socket_connect_timeout=5, socket_timeout=5)
             stack.push_async_callback(redis.aclose)
             feedback = QuotaFeedback(store, publisher, redis, health, utc_now)
-            limits = LimitFeedback(store, redis, health, metrics, utc_now)
+            limits = LimitFeedback(store, redis, health, metrics, Alerts(publisher, redis, utc_now), utc_now)
             touch = _all(feedback.touch, limits.touch)
             loops += [feedback.run(), limits.run()]
         ledger = Ledger(store, publisher, writer=uuid4().hex, on_windows=touch, **tell)

@@ -73,6 +73,11 @@ class Counter(Pace):
             self.full_until = 0.0
         self.amount = amount
 
+    def describe(self, described: ActiveCounter) -> None:
+        """Have the stream know of a calendar counter what it does not know yet."""
+        if described != self.described:
+            self.described, self.registered = described, False
+
     def take(self, need: int, place: int) -> None:
         """Take from the slice; `place`: the sub-bucket of now (sliding windows)."""
         self.free -= need

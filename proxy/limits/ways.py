@@ -73,11 +73,12 @@ def part(held: Held, who: Principal, now: datetime, open_counter: Open) -> Part:
         gone_at = int((ends + KEPT).timestamp())
     key = redis_keys.limit_counter(who.key.tenant, held.name, label)
     counter = open_counter(key, kind, limit.amount, windows.width(limit.window), gone_at)
-    if limit.window is not None and begins is not None and ends is not None and counter.described is None:
-        counter.described = ActiveCounter(
+    if limit.window is not None and begins is not None and ends is not None:
+        counter.describe(ActiveCounter(
             counter=key, kind=held.kind, subject=held.subject, model=limit.model, meter=limit.meter,
-            window=limit.window, start=begins, end=ends, gone_at=gone_at,
-        )  # fmt: skip
+            window=limit.window, start=begins, end=ends, gone_at=gone_at, limit=limit.id, amount=limit.amount,
+            notify_at=() if limit.mode == "shadow" else limit.notify_at,
+        ))  # fmt: skip
     return Part(held, counter, ends)
 
 

@@ -35,6 +35,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "tenant": "ten_a", "window": "day", "window_start": NOW, "generation": 3, "requests": 1, "input_tokens": 2,
         "output_tokens": 3,
     },
+    topics.ALERT: {
+        "alert": "limit_reached", "tenant": "ten_a", "limit": "lim_1", "subject_kind": "tenant", "subject_id": "ten_a",
+        "meter": "requests", "window": "day", "window_start": NOW, "window_end": NOW, "percent": 80, "amount": 10, "used": 8,
+    },
     topics.SCALING: {"model": "m", "as_of": NOW, "instances": 1, "in_flight": 2, "waiting": 0},
     topics.DEADLETTER: {"topic": "t", "partition": 0, "offset": 0, "reason": "json", "detail": "…", "payload": "AAE="},
     topics.PROMPT: {

@@ -9,21 +9,16 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from contracts import quota_feedback, redis_keys
-from contracts.quota_feedback import ActiveCounter
+from contracts import redis_keys
 from proxy.limits.store import RedisStore
 from stream import limit_feedback as module
 from stream.clickhouse import ClickHouse
-from stream.limit_feedback import LimitFeedback
-from stream.metrics import Metrics
-from stream.retry import Health
 from stream.windows import Window
 from tests.proxy.limits.stores import ask
 from tests.stream.conftest import RedisServer
+from tests.stream.counted import DAY, Counted, text
 from tests.stream.factory import NOON, Producer, record
-from tests.stream.ledgers import Driver
 
-DAY = NOON.replace(hour=0)
 MONTH = (datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 
 
@@ -42,62 +37,12 @@ async def redis(server: RedisServer, request: pytest.FixtureRequest) -> AsyncIte
     await client.aclose()
 
 
-class Setup:
-    def __init__(self, store: ClickHouse, redis: Redis) -> None:
-        self.now = NOON
-        self.store, self.redis = store, redis
-        self.metrics, self.health, self.driver = Metrics(), Health(), Driver(store)
-        self.feedback = LimitFeedback(store, redis, self.health, self.metrics, self.clock)
-
-    def clock(self) -> datetime:
-        return self.now
-
-    async def counter(
-        self, name: str = "c", tenant: str = "ten_a", kind: Any = "tenant", subject: str = "ten_a", **fields: Any
-    ) -> str:
-        """Register a counter as a proxy does: a tenant's total tokens of the day unless given."""
-        key = redis_keys.limit_counter(tenant, name)
-        values: dict[str, Any] = {
-            "model": None,
-            "meter": "total_tokens",
-            "window": "day",
-            "start": DAY,
-            "end": DAY + timedelta(days=1),
-        }
-        values |= {"gone_at": int((NOON + timedelta(days=4)).timestamp())} | fields
-        made = ActiveCounter(counter=key, kind=kind, subject=subject, **values)
-        await self.redis.hset(redis_keys.active_counters(tenant), key, quota_feedback.encode(made))
-        await self.redis.zadd(redis_keys.LIMITED_TENANTS, {tenant: made.gone_at})
-        return key
-
-    async def pending(self, key: str, **sequences: int) -> None:
-        """Tell the counter of amounts under `epoch__sequence`."""
-        for name, amount in sequences.items():
-            epoch, sequence = name.split("__")
-            await self.redis.hset(key, f"p:{epoch}:{sequence}", str(amount))
-            await self.redis.hincrby(key, "pending", amount)
-
-    async def fields(self, key: str) -> dict[str, str]:
-        found: dict[Any, Any] = await self.redis.hgetall(key)
-        return {_text(name): _text(value) for name, value in found.items()}
-
-    async def ledgered(self, key: str) -> int:
-        return int((await self.fields(key))["ledgered"])
-
-    def drift(self, meter: str = "total_tokens") -> float:
-        return self.metrics.registry.get_sample_value("weighbridge_limit_drift", {"meter": meter}) or 0.0
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
 @pytest.fixture
-def setup(clickhouse: ClickHouse, redis: Redis) -> Setup:
-    return Setup(clickhouse, redis)
+def setup(clickhouse: ClickHouse, redis: Redis) -> Counted:
+    return Counted(clickhouse, redis)
 
 
-async def test_every_counter_gets_its_own_total(setup: Setup) -> None:
+async def test_every_counter_gets_its_own_total(setup: Counted) -> None:
     month: dict[str, Any] = {"window": "month", "start": MONTH[0], "end": MONTH[1]}
     expected = {
         await setup.counter("total"): 30,
@@ -110,6 +55,7 @@ async def test_every_counter_gets_its_own_total(setup: Setup) -> None:
         await setup.counter("key", kind="key", subject="key_1", meter="requests"): 2,
         await setup.counter("model", model="qwen"): 15,
         await setup.counter("other", tenant="ten_b", kind="user", subject="user_1", meter="requests"): 1,
+        await setup.counter("yesterday", start=DAY - timedelta(days=1), end=DAY): 15,
         await setup.counter("unused", kind="user", subject="user_9"): 0,
     }
     producer = Producer()
@@ -127,21 +73,21 @@ async def test_every_counter_gets_its_own_total(setup: Setup) -> None:
     assert await setup.redis.ttl(next(iter(expected))) > 0
 
 
-async def test_a_cost_is_left_alone(setup: Setup) -> None:
+async def test_a_cost_is_left_alone(setup: Counted) -> None:
     key = await setup.counter(meter="cost")
     await setup.driver.store(record(Producer().usage()))
     await setup.feedback.look(setup.driver.touched)
     assert await setup.fields(key) == {}
 
 
-async def test_what_the_ledger_has_is_pending_no_more(setup: Setup) -> None:
+async def test_what_the_ledger_has_is_pending_no_more(setup: Counted) -> None:
     key, producer = await setup.counter(), Producer(epoch="e1")
     first, second, third = producer.usage(), producer.request(), producer.usage()
     await setup.pending(key, e1__1=15, e1__3=15, e2__1=7)
     await setup.driver.store(record(first, third))
     await setup.feedback.look(setup.driver.touched)
     fields = await setup.fields(key)
-    assert (fields["ledgered"], fields["pending"]) == ("30", "22")
+    assert (fields["ledgered"], fields["generation"], fields["pending"]) == ("30", "2", "22")
     assert {name for name in fields if name.startswith("p:")} == {"p:e1:3", "p:e2:1"}
 
     await setup.driver.store(record(second))  # fills the gap; no window of usage has changed
@@ -150,7 +96,7 @@ async def test_what_the_ledger_has_is_pending_no_more(setup: Setup) -> None:
     assert (fields["ledgered"], fields["pending"]) == ("30", "7")
 
 
-async def test_a_report_later_than_the_batch_is_dropped_too(setup: Setup) -> None:
+async def test_a_report_later_than_the_batch_is_dropped_too(setup: Counted) -> None:
     key = await setup.counter()
     await setup.driver.store(record(Producer(epoch="e1").usage()))
     await setup.feedback.look(setup.driver.touched)
@@ -160,7 +106,7 @@ async def test_a_report_later_than_the_batch_is_dropped_too(setup: Setup) -> Non
     assert (await setup.fields(key))["pending"] == "0"
 
 
-async def test_nothing_is_dropped_that_the_total_lacks(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_dropped_that_the_total_lacks(setup: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger grows between the two questions: what is used may be too much for a moment, never too little."""
     key, producer = await setup.counter(), Producer(epoch="e1")
     await setup.pending(key, e1__1=15, e1__2=15)
@@ -185,7 +131,7 @@ async def test_nothing_is_dropped_that_the_total_lacks(setup: Setup, monkeypatch
     assert int(fields["ledgered"]) + int(fields["pending"]) >= 30
 
 
-async def test_an_older_generation_changes_nothing(setup: Setup) -> None:
+async def test_an_older_generation_changes_nothing(setup: Counted) -> None:
     key = await setup.counter()
     await setup.redis.hset(key, mapping={"generation": 50, "ledgered": 999})
     await setup.driver.store(record(Producer().usage()))
@@ -193,16 +139,18 @@ async def test_an_older_generation_changes_nothing(setup: Setup) -> None:
     assert await setup.ledgered(key) == 999
 
 
-async def test_a_counter_that_appears_without_a_batch(setup: Setup) -> None:
+async def test_a_counter_that_appears_without_a_batch(setup: Counted) -> None:
     await setup.driver.store(record(Producer().usage()))
     await setup.feedback.look(setup.driver.touched)
+    setup.now += timedelta(minutes=1)
+    await setup.feedback.look([])
     key = await setup.counter()
     setup.now += module.SWEEP
     await setup.feedback.look([])
     assert await setup.ledgered(key) == 15
 
 
-async def test_all_are_set_again_in_a_new_life(setup: Setup) -> None:
+async def test_all_are_set_again_in_a_new_life(setup: Counted) -> None:
     key = await setup.counter()
     await setup.driver.store(record(Producer().usage()))
     await setup.redis.hset(redis_keys.LIFE, "life", 1)
@@ -219,7 +167,7 @@ async def test_all_are_set_again_in_a_new_life(setup: Setup) -> None:
     assert await setup.ledgered(key) == 15
 
 
-async def test_what_is_gone_leaves_the_list(setup: Setup) -> None:
+async def test_what_is_gone_leaves_the_list(setup: Counted) -> None:
     active = redis_keys.active_counters("ten_a")
     gone = await setup.counter("gone", gone_at=int(NOON.timestamp()))
     kept = await setup.counter("kept")
@@ -227,12 +175,12 @@ async def test_what_is_gone_leaves_the_list(setup: Setup) -> None:
     await setup.redis.zadd(redis_keys.LIMITED_TENANTS, {"ten_old": NOON.timestamp() - 1})
     await setup.driver.store(record(Producer().usage()))
     await setup.feedback.look(setup.driver.touched)
-    assert {_text(name) for name in await setup.redis.hkeys(active)} == {kept, "broken"}
+    assert {text(name) for name in await setup.redis.hkeys(active)} == {kept, "broken"}
     assert await setup.fields(gone) == {}
     assert await setup.redis.zscore(redis_keys.LIMITED_TENANTS, "ten_old") is None
 
 
-async def test_drift_is_what_counters_were_not_told(setup: Setup) -> None:
+async def test_drift_is_what_counters_were_not_told(setup: Counted) -> None:
     key, producer = await setup.counter(), Producer(epoch="e1")
     await setup.pending(key, e1__1=15)
     await setup.driver.store(record(producer.usage()))
@@ -244,7 +192,7 @@ async def test_drift_is_what_counters_were_not_told(setup: Setup) -> None:
     assert setup.drift() == 4
 
 
-async def test_a_gap_is_no_drift_once_it_is_filled(setup: Setup) -> None:
+async def test_a_gap_is_no_drift_once_it_is_filled(setup: Counted) -> None:
     key, producer = await setup.counter(), Producer(epoch="e1")
     await setup.driver.store(record(producer.usage(), producer.usage()))  # before there was a counter
     gap, later = producer.request(), producer.usage()
@@ -257,7 +205,7 @@ async def test_a_gap_is_no_drift_once_it_is_filled(setup: Setup) -> None:
     assert setup.drift() == 0
 
 
-async def test_with_the_proxys_own_counter(setup: Setup, server: RedisServer) -> None:
+async def test_with_the_proxys_own_counter(setup: Counted, server: RedisServer) -> None:
     store = RedisStore(server.url)
     about = await store.attend("e1", 0, declared=False, lost=False, lease=5_000_000, known=())
     key = await setup.counter()
@@ -274,7 +222,7 @@ async def test_with_the_proxys_own_counter(setup: Setup, server: RedisServer) ->
     await store.close()
 
 
-async def test_redis_away_and_back(setup: Setup, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redis_away_and_back(setup: Counted, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE", 0.01)
     monkeypatch.setattr(module, "PAUSE_AFTER_FAILURE", 0.01)
     await setup.driver.store(record(Producer().usage()))
