@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from contracts.quota_feedback import ActiveCounter
 from proxy.limits.limiter import RedisLimits
 from proxy.limits.model import Store
 from proxy.ports import Amounts, Grant
@@ -50,7 +51,7 @@ class Client:
     async def register(self, tenant: str, counters: Any) -> None:
         if self.cut:
             raise OSError("cut")
-        self.world.registered |= {counter.counter for counter in counters}
+        self.world.registered |= {counter.counter: counter for counter in counters}
 
 
 @dataclass
@@ -80,7 +81,7 @@ class World:
     processes: list[Process] = field(default_factory=list)
     admitted: list[Admitted] = field(default_factory=list)
     servers: int = 0
-    registered: set[str] = field(default_factory=set)
+    registered: dict[str, ActiveCounter] = field(default_factory=dict)
 
     def process(self, skew: float = 0.0) -> Process:
         client = Client(self)
