@@ -39,7 +39,7 @@ def test_requests_that_were_due_during_a_stall_waited():
         latencies = steady(port, b"GO", rate=100, seconds=1, connections=1)
     assert len(latencies) == 100
     assert sum(latency > 0.25 for latency in latencies) >= 25  # those of the first quarter of a second, at least
-    assert latencies[0] >= 0.5
+    assert latencies[0] > 0.4  # the stall began with the connection, the measurement with the request
 
 
 def test_requests_are_not_sent_before_their_time():
