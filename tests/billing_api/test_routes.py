@@ -47,6 +47,7 @@ TESTS = {
     "POST /v1/limits": "test_a_limit_has_the_promised_fields_and_is_in_redis_when_it_is_answered",
     "GET /v1/limits": "test_every_level_has_limits_of_its_own",
     "GET /v1/limits/{limit_id}": "test_a_limit_has_the_promised_fields_and_is_in_redis_when_it_is_answered",
+    "GET /v1/limits/{limit_id}/state": "test_what_was_used_is_told_and_what_is_left",
     "PATCH /v1/limits/{limit_id}": "test_a_changed_limit_is_projected_with_its_subject",
     "DELETE /v1/limits/{limit_id}": "test_a_changed_limit_is_projected_with_its_subject",
     "POST /v1/price-books": "test_a_book_keeps_its_prices_as_they_were_written",
