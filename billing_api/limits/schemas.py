@@ -132,37 +132,32 @@ class SubjectView(View):
     model: str | None = None
 
 
-class PlanLimitView(View):
+class TermsView(View):
+    """What is counted, over which window, and what happens at the amount."""
+
+    id: str
+    meter: Meter
+    window: Window | None
+    amount: Amount
+    precision: Precision
+    mode: Mode
+    on_outage: OnOutage
+    notify_at: list[int]
+    when_reached: WhenReached
+    degrade_to: str | None
+
+
+class PlanLimitView(TermsView):
     """A limit of a plan."""
 
-    id: str
     model: str | None
-    meter: Meter
-    window: Window | None
-    amount: Amount
-    precision: Precision
-    mode: Mode
-    on_outage: OnOutage
-    notify_at: list[int]
-    when_reached: WhenReached
-    degrade_to: str | None
 
 
-class LimitView(View):
+class LimitView(TermsView):
     """A limit of a subject, or of a plan: then `subject` holds a model at most."""
 
-    id: str
     subject: SubjectView
     plan: str | None
-    meter: Meter
-    window: Window | None
-    amount: Amount
-    precision: Precision
-    mode: Mode
-    on_outage: OnOutage
-    notify_at: list[int]
-    when_reached: WhenReached
-    degrade_to: str | None
     created_at: Moment
     updated_at: Moment
 
